@@ -1,0 +1,61 @@
+"""Sizes as people write them: ``512M``, ``2G``, ``1.5GiB``."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Final
+
+from wardian.base.errors import CallerError
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+TIB: Final = 1 << 40
+
+_UNITS: Final = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
+_SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([KMGT]?)(?:IB|B)?", re.ASCII)
+
+# Beyond any x86-64 physical address (52 bits, Intel SDM vol. 3A, 4.1.4), so surely a mistake.
+_LIMIT: Final = 1 << 52
+
+
+def parse_size(text: str, what: str = "memory size") -> int:
+    """Return the number of bytes that `text` names; K, M, G and T are powers of 1024.
+
+    Accepted: digits, an optional decimal part, and a unit with or without ``B`` or ``iB``, in
+    either case. A bare number is refused, because people read it as bytes and as MiB in equal
+    measure. `what` names the value in the message. Raises `CallerError` ``MEM_SIZE`` for anything
+    else, for sizes that are not positive, not whole bytes, or above 4 PiB.
+    """
+    cleaned = text.strip().upper()
+    match = _SIZE.fullmatch(cleaned)
+    if match is None:
+        raise CallerError("MEM_SIZE", f"{_quoted(text)} is not a {what}: write it like 512M or 2G.")
+    number, unit = match.groups()
+    if not unit and not cleaned.endswith("B"):
+        raise CallerError(
+            "MEM_SIZE", f"{what} {_quoted(text)} has no unit: write {number}M for {number} MiB."
+        )
+    size = Fraction(number) * _UNITS[unit]
+    if size.denominator != 1:
+        raise CallerError("MEM_SIZE", f"{what} {_quoted(text)} is not a whole number of bytes.")
+    if not 0 < size <= _LIMIT:
+        raise CallerError(
+            "MEM_SIZE",
+            f"{what} {_quoted(text)} is out of range: it must be above 0, at most 4 PiB.",
+        )
+    return int(size)
+
+
+def format_size(size: int) -> str:
+    """Return `size` bytes in the largest binary unit that leaves it exact: ``512 MiB``."""
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} bytes"
+
+
+def _quoted(text: str) -> str:
+    """Return `text` fit for an error message: printable, and short whatever the user passed."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")

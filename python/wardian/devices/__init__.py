@@ -1,0 +1,1 @@
+"""The board: one file per device, each with its registers as data."""
