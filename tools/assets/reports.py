@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-_PREFIX = b"@wardian "
+PREFIX = b"@wardian "
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,7 +27,7 @@ def parse(line: bytes, nonce: str) -> Report | None:
     A report with another nonce, a malformed one, and a status outside 0..255 are ordinary
     output too: the guest may print whatever it likes.
     """
-    if not line.startswith(_PREFIX):
+    if not line.startswith(PREFIX):
         return None
     match line.decode("ascii", "replace").split():
         case [_, "ready", found] if found == nonce:

@@ -1,0 +1,62 @@
+# Everything a contributor or CI runs. `make` alone lists the targets; the logic is in tools/.
+
+PYTHON ?= python3
+VENV := .venv/bin
+# rustup's default place, for shells that were started before Rust was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# One Python for all cargo commands: with another one PyO3 would be built again.
+export PYO3_PYTHON := $(CURDIR)/$(VENV)/python
+# `value` hands the command on as it was typed, with its dollar signs.
+export WARDIAN_DEMO_COMMAND := $(value CMD)
+unexport CMD
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo build test lint format typecheck pytest cargo-test bench fuzz-cpu fuzz-boot clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## boot a stock Debian kernel; CMD="..." also runs a command in the guest
+	@$(PYTHON) -m tools.demo
+
+build: ## make .venv and build the core into it
+	@$(PYTHON) -m tools.setup build
+
+test: ## set up, lint, type-check and run every test
+	@$(PYTHON) -m tools.setup test
+	@$(MAKE) --no-print-directory lint typecheck cargo-test pytest
+
+lint: ## check style and the direction of imports
+	@$(PYTHON) -m tools.setup checks
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(VENV)/ruff check --quiet
+	$(VENV)/ruff format --quiet --check
+	$(VENV)/lint-imports
+
+format: ## rewrite sources in the agreed style
+	@$(PYTHON) -m tools.setup checks
+	cargo fmt --all
+	$(VENV)/ruff check --quiet --fix
+	$(VENV)/ruff format --quiet
+
+typecheck: ## mypy --strict
+	@$(PYTHON) -m tools.setup checks
+	$(VENV)/mypy
+
+cargo-test: ## the Rust tests only
+	cargo test --quiet --workspace --exclude wardian-py
+
+pytest: ## the Python tests only; ARGS="..." are pytest's
+	@$(PYTHON) -m tools.setup test
+	@$(VENV)/pytest $(ARGS)
+
+bench: ## compare native, Wardian, QEMU TCG and User-Mode Linux; SCALE=1 RUNS=3
+	@$(PYTHON) -m tools.setup bench
+	@$(VENV)/python -m benches --scale $(or $(SCALE),0.1) --runs $(or $(RUNS),3)
+
+clean: ## delete everything that was built or downloaded
+	rm -rf .venv .cache target dist python/wardian/_core*.so
+	rm -rf .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
