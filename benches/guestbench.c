@@ -5,8 +5,8 @@
  *
  * SCALE (default 1) multiplies the repetitions, so that a slow guest finishes too; the work of
  * one repetition never changes. PROGRAM (default /bin/busybox) is what fork+exec executes, as
- * "true". The last row, "elapsed", is the guest's own idea of the time all this took: compared
- * with the host's clock it shows whether the guest's clock can be trusted.
+ * "true". The rows "start" and "elapsed" enclose the others with the guest's own idea of the time:
+ * compared with the host's clock they show whether the guest's clock can be trusted.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -263,6 +263,7 @@ int main(int argc, char **argv)
     if (argc > 2)
         program = argv[2];
     double start = now_s();
+    report("start", 0, "s");
     bench_crc32();
     bench_qsort();
     bench_fp_scalar();
