@@ -135,3 +135,6 @@ impl HostExec {
 
 /// Stands in for the thunk of a special instruction.
 unsafe extern "sysv64" fn no_thunk(_: *mut HostFrame) {}
+
+#[cfg(test)]
+mod tests;

@@ -82,7 +82,8 @@ pub struct HostOp {
     pub mem_write: bool,
     /// Alignment of the guest linear address, else #GP(0); 1 when any will do.
     pub mem_align: u16,
-    /// Status flags it reads, as RFLAGS bits: `HostFrame::rflags` must be set before the run.
+    /// Status flags it reads or may leave as they are, as RFLAGS bits: `HostFrame::rflags` must be
+    /// set before the run.
     pub flags_read: u32,
     /// Status flags it writes, as RFLAGS bits: `HostFrame::rflags` holds them after the run.
     pub flags_written: u32,

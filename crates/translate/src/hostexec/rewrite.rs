@@ -42,7 +42,8 @@ pub(super) struct Rewritten {
     pub(super) vectors: Vec<VectorUse>,
     /// The memory operand's access, if there is one.
     pub(super) memory: Option<OpAccess>,
-    /// Status flags (RFLAGS bit positions) the instruction reads.
+    /// Status flags (RFLAGS bit positions) the instruction reads, or leaves undefined: a processor
+    /// may leave those unchanged.
     pub(super) flags_read: u32,
     /// Status flags the instruction writes or leaves undefined.
     pub(super) flags_written: u32,
@@ -154,7 +155,7 @@ pub(super) fn rewrite(
     let memory = (0..ins.op_count())
         .find(|&i| ins.op_kind(i) == OpKind::Memory)
         .map(|i| info.op_access(i));
-    let flags_read = status_flags(ins.rflags_read());
+    let flags_read = status_flags(ins.rflags_read() | ins.rflags_undefined());
     let flags_written = status_flags(ins.rflags_modified());
     Some(Rewritten {
         ins,
