@@ -56,6 +56,14 @@ bench: ## compare native, Wardian, QEMU TCG and User-Mode Linux; SCALE=1 RUNS=3
 	@$(PYTHON) -m tools.setup bench
 	@$(VENV)/python -m benches --scale $(or $(SCALE),0.1) --runs $(or $(RUNS),3)
 
+fuzz-cpu: ## one instruction at a time, host CPU against interpreter; ARGS="--help" lists options
+	@$(PYTHON) -m tools.setup checks
+	cargo run --quiet --release -p wardian-fuzz-cpu -- $(ARGS)
+
+fuzz-boot: ## hostile kernels and initrds against the boot loaders; ARGS="--help" lists options
+	@$(PYTHON) -m tools.setup checks
+	$(VENV)/python -m fuzz.boot $(ARGS)
+
 clean: ## delete everything that was built or downloaded
 	rm -rf .venv .cache target dist python/wardian/_core*.so
 	rm -rf .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis

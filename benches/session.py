@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benches.measure import Run, measure
-from benches.rows import Row
+from benches.rows import PROGRAM_ROWS, Row
 from benches.subjects import RAM_MIB, Boot, Subject
 from tools.assets import reports
 from tools.assets.busybox import busybox
@@ -86,4 +86,5 @@ def _tell(text: str) -> None:
 
 
 def _tell_row(row: Row) -> None:
-    _tell(f"  {row.name} {row.value:.4g} {row.unit}")
+    if row.name in PROGRAM_ROWS:
+        _tell(f"  {row.name} {row.value:.4g} {row.unit}")
