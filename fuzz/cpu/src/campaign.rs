@@ -1,0 +1,382 @@
+//! Many cases in forked workers, watched by a parent that outlives their crashes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use iced_x86::Code;
+
+use crate::compare::Parts;
+use crate::duel::{Duel, MakeSubject, Verdict};
+use crate::generate::{EPOCH, Generator};
+use crate::state::Mode;
+
+/// How long a worker may stand on one case before it counts as hung.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// A worker's exit status when the host side or the subject cannot be made.
+const SETUP_FAILED: i32 = 71;
+const PROGRESS: Duration = Duration::from_secs(5);
+const CODES: usize = 5248;
+const EXAMPLES_LEN: usize = 4 << 20;
+/// Examples kept for each form.
+const EXAMPLES_PER_CODE: u32 = 3;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// First and last+1 case number.
+    pub cases: u64,
+    /// The seed.
+    pub seed: u64,
+    /// Stop after this long even if cases are left.
+    pub time: Option<Duration>,
+    /// Worker processes.
+    pub jobs: u64,
+    /// Form filter.
+    pub only: Option<String>,
+    /// CPU mode of all cases.
+    pub mode: Mode,
+}
+
+/// Totals and examples.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Cases run on both sides.
+    pub cases: u64,
+    /// Those that ended in an exception.
+    pub faulted: u64,
+    /// Case numbers that drew nothing.
+    pub skipped: u64,
+    /// Cases that differed, worker crashes and hangs included.
+    pub differed: u64,
+    /// Cases for each form that occurred.
+    pub by_code: BTreeMap<u16, u32>,
+    /// Differences for each form.
+    pub differed_by_code: BTreeMap<u16, u32>,
+    /// Examples: form, parts, case number, text.
+    pub examples: Vec<Example>,
+}
+
+/// One difference in full.
+#[derive(Debug)]
+pub struct Example {
+    /// The form's number.
+    pub code: u16,
+    /// What differed; empty for a crash or a hang.
+    pub parts: Parts,
+    /// The case's number.
+    pub index: u64,
+    /// The report.
+    pub text: String,
+}
+
+/// Memory that parent and one worker share.
+#[repr(C)]
+struct Shared {
+    current: AtomicU64,
+    cases: AtomicU64,
+    faulted: AtomicU64,
+    skipped: AtomicU64,
+    differed: AtomicU64,
+    stop: AtomicU64,
+    examples_len: AtomicUsize,
+    by_code: [AtomicU32; CODES],
+    differed_by_code: [AtomicU32; CODES],
+    examples: [core::cell::UnsafeCell<u8>; EXAMPLES_LEN],
+}
+
+struct Worker {
+    job: u64,
+    shared: &'static Shared,
+    process: Option<libc::pid_t>,
+    seen: u64,
+    seen_at: Instant,
+    crashes: Vec<Example>,
+}
+
+/// Runs the plan to its end.
+///
+/// # Errors
+/// When workers cannot be made.
+pub fn run(plan: &Plan, make: &MakeSubject) -> io::Result<Summary> {
+    let started = Instant::now();
+    let mut workers = Vec::new();
+    for job in 0..plan.jobs {
+        let shared = share()?;
+        let first = job * EPOCH;
+        let process = Some(start(plan, make, shared, job, first)?);
+        let seen_at = Instant::now();
+        workers.push(Worker { job, shared, process, seen: first, seen_at, crashes: Vec::new() });
+    }
+    let mut next_progress = Instant::now() + PROGRESS;
+    while workers.iter().any(|worker| worker.process.is_some()) {
+        std::thread::sleep(Duration::from_millis(50));
+        let expired = plan.time.is_some_and(|limit| started.elapsed() >= limit);
+        for worker in &mut workers {
+            if expired {
+                worker.shared.stop.store(1, Relaxed);
+            }
+            watch(worker, plan, make)?;
+        }
+        if Instant::now() >= next_progress {
+            progress(&workers, started);
+            next_progress += PROGRESS;
+        }
+    }
+    Ok(summarise(workers))
+}
+
+/// Notices the end, the crash and the hang of a worker; goes on after the case that did it.
+fn watch(worker: &mut Worker, plan: &Plan, make: &MakeSubject) -> io::Result<()> {
+    let Some(process) = worker.process else { return Ok(()) };
+    let mut status = 0;
+    // SAFETY: waits for a child of this process without blocking.
+    let ended = unsafe { libc::waitpid(process, &raw mut status, libc::WNOHANG) };
+    let current = worker.shared.current.load(Relaxed);
+    if ended == 0 {
+        if current != worker.seen {
+            (worker.seen, worker.seen_at) = (current, Instant::now());
+        } else if worker.seen_at.elapsed() > PATIENCE {
+            // SAFETY: the child has not been waited for, so the number is still its own.
+            unsafe {
+                libc::kill(process, libc::SIGKILL);
+                libc::waitpid(process, &raw mut status, 0);
+            }
+            restart(worker, plan, make, current, "hung")?;
+        }
+        return Ok(());
+    }
+    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
+        worker.process = None;
+        return Ok(());
+    }
+    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == SETUP_FAILED {
+        return Err(io::Error::other("a worker could not be set up"));
+    }
+    let how = if libc::WIFSIGNALED(status) {
+        format!("died of signal {}", libc::WTERMSIG(status))
+    } else {
+        format!("left with status {}", libc::WEXITSTATUS(status))
+    };
+    restart(worker, plan, make, current, &how)
+}
+
+fn restart(
+    worker: &mut Worker,
+    plan: &Plan,
+    make: &MakeSubject,
+    index: u64,
+    how: &str,
+) -> io::Result<()> {
+    const CRASHES_LIMIT: usize = 50;
+    let mut generator = Generator::new(plan.seed, plan.mode, plan.only.as_deref());
+    generator.start_epoch(index);
+    let (code, text) = match generator.case(index) {
+        Some(generated) => (
+            generated.instruction.code() as u16,
+            crate::report::disassembly(&generated.instruction, &generated.case)
+                + "\n"
+                + &crate::report::inputs(&generated.case),
+        ),
+        None => (0, "(outside a case)\n".into()),
+    };
+    let text = format!("{text}  the worker {how}\n");
+    worker.shared.differed.fetch_add(1, Relaxed);
+    worker.crashes.push(Example { code, parts: Parts::default(), index, text });
+    worker.process = None;
+    if worker.crashes.len() < CRASHES_LIMIT {
+        worker.process = Some(start(plan, make, worker.shared, worker.job, index + 1)?);
+        worker.seen_at = Instant::now();
+    }
+    Ok(())
+}
+
+fn start(
+    plan: &Plan,
+    make: &MakeSubject,
+    shared: &'static Shared,
+    job: u64,
+    first: u64,
+) -> io::Result<libc::pid_t> {
+    io::stdout().flush()?;
+    // SAFETY: this process has one thread, so the child may go on using everything.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let status = match work(plan, make, shared, job, first) {
+                Ok(()) => 0,
+                Err(error) => {
+                    eprintln!("worker {job}: {error}");
+                    SETUP_FAILED
+                }
+            };
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(status) }
+        }
+        process => Ok(process),
+    }
+}
+
+/// A worker's life: its epochs are those whose number is `job` modulo the number of jobs, so that
+/// which cases run does not depend on how many workers there are.
+fn work(
+    plan: &Plan,
+    make: &MakeSubject,
+    shared: &Shared,
+    job: u64,
+    first: u64,
+) -> io::Result<()> {
+    // SAFETY: asks the kernel to end this child with its parent.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let generator = Generator::new(plan.seed, plan.mode, plan.only.as_deref());
+    let mut duel = Duel::new(generator, plan.mode, make)?;
+    let mut index = first;
+    debug_assert_eq!(index / EPOCH % plan.jobs, job);
+    while index < plan.cases {
+        duel.start_epoch(index)?;
+        let end = ((index / EPOCH + 1) * EPOCH).min(plan.cases);
+        while index < end {
+            shared.current.store(index, Relaxed);
+            record(shared, index, duel.fight(index));
+            index += 1;
+        }
+        if shared.stop.load(Relaxed) != 0 {
+            break;
+        }
+        index = (index - 1) / EPOCH * EPOCH + plan.jobs * EPOCH;
+    }
+    Ok(())
+}
+
+fn record(shared: &Shared, index: u64, verdict: Verdict) {
+    let count = |counter: &AtomicU64| {
+        counter.store(counter.load(Relaxed) + 1, Relaxed);
+    };
+    match verdict {
+        Verdict::Skipped => count(&shared.skipped),
+        Verdict::Agreed { code, faulted } => {
+            count(&shared.cases);
+            if faulted {
+                count(&shared.faulted);
+            }
+            shared.by_code[code as usize].fetch_add(1, Relaxed);
+        }
+        Verdict::Differed { code, parts, text } => {
+            count(&shared.cases);
+            count(&shared.differed);
+            shared.by_code[code as usize].fetch_add(1, Relaxed);
+            let before = shared.differed_by_code[code as usize].fetch_add(1, Relaxed);
+            if before < EXAMPLES_PER_CODE {
+                shared.add_example(code as u16, parts, index, &text);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Appends `code, parts, length, index, text`; drops the example when the space is used up.
+    fn add_example(&self, code: u16, parts: Parts, index: u64, text: &str) {
+        let start = self.examples_len.load(Relaxed);
+        let mut record = Vec::with_capacity(text.len() + 16);
+        record.extend(code.to_le_bytes());
+        record.push(parts.0);
+        record.push(0);
+        record.extend((text.len() as u32).to_le_bytes());
+        record.extend(index.to_le_bytes());
+        record.extend(text.as_bytes());
+        if start + record.len() > EXAMPLES_LEN {
+            return;
+        }
+        for (offset, byte) in record.iter().enumerate() {
+            // SAFETY: the one worker writes beyond `examples_len`, the parent reads below it and
+            // only after the worker has ended.
+            unsafe { *self.examples[start + offset].get() = *byte };
+        }
+        self.examples_len.store(start + record.len(), Relaxed);
+    }
+
+    fn examples(&self) -> Vec<Example> {
+        // SAFETY: the worker has ended; see `add_example`.
+        let bytes: Vec<u8> = self.examples[..self.examples_len.load(Relaxed)]
+            .iter()
+            .map(|cell| unsafe { *cell.get() })
+            .collect();
+        let mut examples = Vec::new();
+        let mut rest = &bytes[..];
+        while rest.len() >= 16 {
+            let (head, tail) = rest.split_at(16);
+            let field = |range: core::ops::Range<usize>| {
+                head[range].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
+            };
+            let length = field(4..8) as usize;
+            let (text, next) = tail.split_at(length);
+            examples.push(Example {
+                code: field(0..2) as u16,
+                parts: Parts(head[2]),
+                index: field(8..16),
+                text: String::from_utf8_lossy(text).into_owned(),
+            });
+            rest = next;
+        }
+        examples
+    }
+}
+
+fn share() -> io::Result<&'static Shared> {
+    // SAFETY: a fresh zeroed mapping is a valid `Shared`, whose fields are all integers; it is
+    // never unmapped.
+    unsafe {
+        let memory = libc::mmap(
+            core::ptr::null_mut(),
+            size_of::<Shared>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(&*memory.cast::<Shared>())
+    }
+}
+
+fn progress(workers: &[Worker], started: Instant) {
+    let sum = |field: fn(&Shared) -> &AtomicU64| -> u64 {
+        workers.iter().map(|worker| field(worker.shared).load(Relaxed)).sum()
+    };
+    let cases = sum(|shared| &shared.cases);
+    let seconds = started.elapsed().as_secs_f64();
+    println!(
+        "{seconds:6.0} s  {cases} cases  {:.0} k/s  {} faulted  {} differed",
+        cases as f64 / seconds / 1000.0,
+        sum(|shared| &shared.faulted),
+        sum(|shared| &shared.differed),
+    );
+}
+
+fn summarise(workers: Vec<Worker>) -> Summary {
+    let mut summary = Summary::default();
+    for worker in workers {
+        let shared = worker.shared;
+        summary.cases += shared.cases.load(Relaxed);
+        summary.faulted += shared.faulted.load(Relaxed);
+        summary.skipped += shared.skipped.load(Relaxed);
+        summary.differed += shared.differed.load(Relaxed);
+        for code in Code::values() {
+            let count = shared.by_code[code as usize].load(Relaxed);
+            if count != 0 {
+                *summary.by_code.entry(code as u16).or_default() += count;
+            }
+            let count = shared.differed_by_code[code as usize].load(Relaxed);
+            if count != 0 {
+                *summary.differed_by_code.entry(code as u16).or_default() += count;
+            }
+        }
+        summary.examples.extend(worker.crashes);
+        summary.examples.extend(shared.examples());
+    }
+    summary.examples.sort_by_key(|example| (example.code, example.parts, example.index));
+    summary
+}

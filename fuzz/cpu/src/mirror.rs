@@ -1,0 +1,44 @@
+//! The host CPU as its own subject: the harness checked against itself. Zero differences show that
+//! state goes in and comes out whole; a difference planted in the mirror must be found.
+
+use crate::host::Host;
+use crate::layout::{DATA_LEN, DATA_WRITABLE};
+use crate::state::{Case, Outcome};
+use crate::subject::Subject;
+
+/// A subject that is the host CPU, with a change planted if asked for.
+#[derive(Debug)]
+pub struct Mirror {
+    host: Host,
+    data: Vec<u8>,
+    perturb: fn(&Case, &mut Outcome),
+}
+
+impl Mirror {
+    /// The host, unchanged.
+    pub fn new(host: &Host) -> Self {
+        Self::perturbed(host, |_, _| {})
+    }
+
+    /// The host, with `perturb` applied to what it did.
+    pub fn perturbed(host: &Host, perturb: fn(&Case, &mut Outcome)) -> Self {
+        Self { host: host.clone(), data: vec![0; DATA_LEN as usize], perturb }
+    }
+}
+
+impl Subject for Mirror {
+    fn run_one(&mut self, case: &Case) -> Outcome {
+        let theirs = self.host.data().to_vec();
+        let writable = DATA_WRITABLE as usize;
+        self.host.data()[..writable].copy_from_slice(&self.data[..writable]);
+        let mut outcome = self.host.run(case);
+        self.data[..writable].copy_from_slice(&self.host.data()[..writable]);
+        self.host.data()[..writable].copy_from_slice(&theirs[..writable]);
+        (self.perturb)(case, &mut outcome);
+        outcome
+    }
+
+    fn data(&mut self) -> &mut [u8] {
+        &mut self.data
+    }
+}

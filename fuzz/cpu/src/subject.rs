@@ -1,0 +1,17 @@
+//! What is compared with the host: the one interface the differential needs of it.
+
+use crate::state::{Case, Outcome};
+
+/// Something that can run one instruction of ring 3 with a data window of its own.
+pub trait Subject {
+    /// Runs the case on the data window as it is.
+    fn run_one(&mut self, case: &Case) -> Outcome;
+
+    /// The data window, `DATA_LEN` bytes, for the harness to prepare and to inspect.
+    fn data(&mut self) -> &mut [u8];
+
+    /// Overwrites the whole data window, its read-only page included.
+    fn fill_data(&mut self, bytes: &[u8]) {
+        self.data().copy_from_slice(bytes);
+    }
+}
