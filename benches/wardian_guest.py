@@ -30,6 +30,7 @@ def main() -> None:
         initrd=options.initrd,
         append=options.append,
         memory=options.memory,
+        on_reset="exit",
     ) as machine:
         while data := machine.console.read_bytes():
             now = (time.monotonic(), machine.stats().totals.get("instructions", 0))

@@ -63,7 +63,8 @@ def _boot(kernel: Path, initrd: Path, progress: Progress) -> int:
     nonce = reports.new_nonce()
     append = f"console=ttyS0 earlycon=uart8250,io,0x3f8 panic=-1 wardian.nonce={nonce}"
     arguments = ["run", f"--kernel={kernel}", f"--initrd={initrd}", f"--append={append}"]
-    arguments += [f"--memory={_MEMORY}", f"--cpus={_CPUS}"]
+    # A guest that panics resets itself (panic=-1): that ends the demo too.
+    arguments += [f"--memory={_MEMORY}", f"--cpus={_CPUS}", "--on-reset=exit"]
     progress.stage("booting")
     machine = subprocess.Popen(
         [VENV / "bin" / "wardian", *arguments],
