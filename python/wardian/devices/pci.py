@@ -53,6 +53,7 @@ class PciHost(RegisterDevice):
             Range(RangeKind.MMIO, ecam_base, ecam_length, "pci ecam"),
         ]
         super().__init__("pci", ranges, [self._ports])
+        self._reset_control = reset_control
         self._functions: dict[int, PciFunction] = {}
         self.attach(PciFunction(HOST_BRIDGE), slot=0)
 
@@ -67,8 +68,9 @@ class PciHost(RegisterDevice):
         self._functions[place] = function
 
     def reset(self) -> None:
-        """Reset the root and every function below it."""
+        """Reset the root, the reset control in its ports, and every function below it."""
         super().reset()
+        self._reset_control.reset()
         for function in self._functions.values():
             function.reset()
 

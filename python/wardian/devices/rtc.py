@@ -80,8 +80,6 @@ class CmosRtc(RegisterDevice):
     ) -> None:
         self._now = now
         self._ahead_s = 0  # The guest's time minus the host's.
-        self._update_seen = int(now())
-        self._period_seen = int(now())
         self._cells = RegisterBank(
             CELLS,
             on_read={
@@ -96,6 +94,7 @@ class CmosRtc(RegisterDevice):
             },
         )
         self._control = self._cells["B"]
+        self._update_seen, self._period_seen = int(now()), self._periods()
         self._ports = RegisterBank(
             PORTS, on_read={"DATA": self._read_data}, on_write={"DATA": self._write_data}
         )
