@@ -133,7 +133,9 @@ impl Clock {
         (self.start_tsc, 0, mul, shift)
     }
 
-    fn ticks_to_ns(&self, ticks: u64) -> u64 {
+    /// A span of TSC ticks in nanoseconds, rounded down; `u64::MAX` if it does not fit.
+    #[must_use]
+    pub fn ticks_to_ns(&self, ticks: u64) -> u64 {
         let ns = (u128::from(ticks) * u128::from(self.ns_per_tick)) >> 32;
         u64::try_from(ns).unwrap_or(u64::MAX)
     }
