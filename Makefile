@@ -33,7 +33,7 @@ lint: ## check style and the direction of imports
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(VENV)/ruff check --quiet
 	$(VENV)/ruff format --quiet --check
-	$(VENV)/lint-imports
+	PYTHONPATH=python $(VENV)/lint-imports --no-logo
 
 format: ## rewrite sources in the agreed style
 	@$(PYTHON) -m tools.setup checks
