@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import Final
 
 from wardian.base.errors import CallerError
@@ -14,7 +13,7 @@ GIB: Final = 1 << 30
 TIB: Final = 1 << 40
 
 _UNITS: Final = {"": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
-_SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([KMGT]?)(?:IB|B)?", re.ASCII)
+_SIZE: Final = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))? ?([KMGT]?)(?:IB|B)?", re.ASCII)
 
 # Beyond any x86-64 physical address (52 bits, Intel SDM vol. 3A, 4.1.4), so surely a mistake.
 _LIMIT: Final = 1 << 52
@@ -32,20 +31,21 @@ def parse_size(text: str, what: str = "memory size") -> int:
     match = _SIZE.fullmatch(cleaned)
     if match is None:
         raise CallerError("MEM_SIZE", f"{_quoted(text)} is not a {what}: write it like 512M or 2G.")
-    number, unit = match.groups()
+    whole, decimals, unit = match[1], match[2] or "", match[3]
     if not unit and not cleaned.endswith("B"):
         raise CallerError(
-            "MEM_SIZE", f"{what} {_quoted(text)} has no unit: write {number}M for {number} MiB."
+            "MEM_SIZE", f"{what} {_quoted(text)} has no unit: write {whole}M for {whole} MiB."
         )
-    size = Fraction(number) * _UNITS[unit]
-    if size.denominator != 1:
+    scale: int = 10 ** len(decimals)
+    size, rest = divmod(int(whole + decimals) * _UNITS[unit], scale)
+    if rest:
         raise CallerError("MEM_SIZE", f"{what} {_quoted(text)} is not a whole number of bytes.")
     if not 0 < size <= _LIMIT:
         raise CallerError(
             "MEM_SIZE",
             f"{what} {_quoted(text)} is out of range: it must be above 0, at most 4 PiB.",
         )
-    return int(size)
+    return size
 
 
 def format_size(size: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,17 +16,16 @@ def from_seconds(seconds: int) -> datetime:
 
 
 def to_seconds(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
-    """Return seconds since 1970. A field out of its range counts as the nearest one within it."""
-    year = _clamp(year, 1, 9999)
-    month = _clamp(month, 1, 12)
-    moment = datetime(
-        year,
-        month,
-        _clamp(day, 1, monthrange(year, month)[1]),
-        _clamp(hour, 0, 23),
-        _clamp(minute, 0, 59),
-        _clamp(second, 0, 59),
-        tzinfo=UTC,
+    """Return seconds since 1970. A field out of its range counts as the nearest one within it.
+
+    A day past the end of its month counts on into the next: 30 February is 1 or 2 March.
+    """
+    month_start = datetime(_clamp(year, 1, 9999), _clamp(month, 1, 12), 1, tzinfo=UTC)
+    moment = month_start + timedelta(
+        days=_clamp(day, 1, 31) - 1,
+        hours=_clamp(hour, 0, 23),
+        minutes=_clamp(minute, 0, 59),
+        seconds=_clamp(second, 0, 59),
     )
     return int((moment - _EPOCH).total_seconds())
 

@@ -217,6 +217,11 @@ def test_impossible_times_become_possible_ones(form: int, fields: list[int]) -> 
     datetime(century * 100 + year, month, day, hour, minute, second, tzinfo=UTC)
 
 
+def test_a_day_past_the_end_of_its_month_counts_on() -> None:
+    assert rtc_time.to_seconds(2027, 2, 31, 0, 0, 0) == rtc_time.to_seconds(2027, 3, 3, 0, 0, 0)
+    assert rtc_time.to_seconds(9999, 99, 99, 99, 99, 99) == 253_402_300_799
+
+
 @given(st.integers(-(1 << 70), 1 << 70))
 def test_every_number_of_seconds_is_a_moment(seconds: int) -> None:
     moment = rtc_time.from_seconds(seconds)
