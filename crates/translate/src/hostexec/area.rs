@@ -8,6 +8,8 @@
 pub(super) const FCW: usize = 0;
 /// Offset of FSW in the image.
 pub(super) const FSW: usize = 2;
+/// Error summary and busy in FSW: both say that an unmasked exception is pending.
+pub(super) const ERROR_SUMMARY: u16 = 0x8080;
 /// Offset of the abridged tag byte: bit `i` is set when physical register `i` holds a value.
 pub(super) const FTW: usize = 4;
 /// Offset of the last x87 opcode.

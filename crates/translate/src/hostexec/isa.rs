@@ -108,7 +108,7 @@ pub fn required_isa(ins: &Instruction) -> Option<Isa> {
     let vector = registers().any(Register::is_vector_register);
     let kind = if x87 {
         HostKind::X87
-    } else if registers().any(Register::is_mm) || mmx_by_name(ins.mnemonic()) {
+    } else if registers().any(Register::is_mm) || ins.mnemonic() == Mnemonic::Emms {
         HostKind::Mmx
     } else if matches!(ins.mnemonic(), Mnemonic::Vzeroupper | Mnemonic::Vzeroall) {
         HostKind::Avx
@@ -149,14 +149,6 @@ fn elsewhere(mnemonic: Mnemonic) -> bool {
             | Pause
             | Monitor
             | Mwait
-    )
-}
-
-/// Forms that work on MMX state although no operand of theirs is an MMX register.
-fn mmx_by_name(mnemonic: Mnemonic) -> bool {
-    matches!(
-        mnemonic,
-        Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd
     )
 }
 

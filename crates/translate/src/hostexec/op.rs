@@ -1,6 +1,6 @@
 //! A compiled instruction, the frame it works on, and what running it can come to.
 
-use super::area::XsaveArea;
+use super::area::{self, XsaveArea};
 use super::isa::{HostKind, Isa};
 use super::mxcsr;
 use super::special::Special;
@@ -119,9 +119,12 @@ impl HostOp {
     unsafe fn run_with_exceptions(&self, frame: &mut HostFrame) -> Outcome {
         if self.x87_waits {
             // SAFETY: the frame's area is valid and ours during the call.
-            if unsafe { (*frame.vec).x87_unmasked() } != 0 {
+            let area = unsafe { &mut *frame.vec };
+            if area.x87_unmasked() != 0 {
                 return Outcome::X87Pending;
             }
+            // An image may claim an error that its flags do not show; the host must not see it.
+            area.set_fsw(area.fsw() & !area::ERROR_SUMMARY);
         }
         if self.may_raise_simd_fp {
             // SAFETY: the caller's promises are the callee's.
@@ -157,6 +160,10 @@ impl HostOp {
         }
         // SAFETY: as in `run`.
         unsafe { (self.entry)(frame) };
+        // What masked runs cannot tell: after an unmasked overflow or underflow, whether the result
+        // would have been exact in an unbounded exponent range (precision is reported); that an
+        // exact denormal from VCVTPS2PH, which ignores flush-to-zero, underflows (it does not); in
+        // which step of DPPS and DPPD the first exception fell (flags of all steps are reported).
         let raised = frame.simd_raised & mxcsr::FLAGS | tiny;
         let fault = raised & unmasked != 0;
         // An unmasked exception found before computing keeps the others from being found.
@@ -168,11 +175,15 @@ impl HostOp {
         };
         // SAFETY: the frame's area is valid and ours during the call.
         unsafe { (*frame.vec).set_mxcsr(guest | sticky) };
-        if fault {
-            Outcome::SimdException
-        } else {
-            Outcome::Done
+        if !fault {
+            return Outcome::Done;
         }
+        if self.kind == HostKind::Mmx {
+            // The processor enters MMX state before it converts.
+            // SAFETY: the frame's area is valid and ours during the call.
+            unsafe { (*frame.vec).enter_mmx() };
+        }
+        Outcome::SimdException
     }
 
     /// With underflow unmasked a tiny result raises it even when exact, and flush-to-zero is

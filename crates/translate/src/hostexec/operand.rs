@@ -13,7 +13,7 @@ pub(super) fn required_alignment(ins: &Instruction, isa: Isa) -> u16 {
     let size = ins.memory_size().size() as u16;
     let has_memory = (0..ins.op_count()).any(|i| ins.op_kind(i) == OpKind::Memory);
     let aligned = match (has_memory, isa.kind) {
-        (true, HostKind::Sse) => {
+        (true, HostKind::Sse | HostKind::Mmx) => {
             let unaligned = matches!(
                 ins.mnemonic(),
                 Movups

@@ -119,18 +119,11 @@ fn gather<M: GuestBytes>(
     let (to, mask_register) = (ins.op0_register().number(), ins.op2_register().number());
     let indices = vec.ymm(ins.memory_index().number());
 
-    let mut mask = [0; 32];
-    let given = vec.ymm(mask_register);
-    for element in 0..count {
-        let last = size * element + size - 1;
-        let fill = if given[last] & 0x80 != 0 { 0xFF } else { 0 };
-        mask[size * element..=last].fill(fill);
-    }
-    vec.set_ymm(mask_register, mask);
+    let mut mask = vec.ymm(mask_register);
     let mut result = vec.ymm(to);
     for element in 0..count {
         let bytes = size * element..size * (element + 1);
-        if mask[bytes.start] != 0 {
+        if mask[bytes.end - 1] & 0x80 != 0 {
             let ea = effective_address(ins, 1, gpr, element, &indices, index_size);
             memory.read(ea, &mut result[bytes.clone()])?;
             vec.set_ymm(to, result);
@@ -138,6 +131,7 @@ fn gather<M: GuestBytes>(
         mask[bytes].fill(0);
         vec.set_ymm(mask_register, mask);
     }
+    vec.set_ymm(mask_register, [0; 32]);
     result[size * count..].fill(0);
     vec.set_ymm(to, result);
     Ok(())

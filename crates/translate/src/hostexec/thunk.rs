@@ -36,7 +36,7 @@ pub(super) fn emit(work: &Rewritten, isa: Isa, simd_fp: bool) -> Result<Vec<u8>,
         decide(&mut body, whole_image, commit.len())?;
     }
     body.append(&commit);
-    leave(&mut body, isa, whole_image)?;
+    leave(&mut body, work, isa, whole_image)?;
     Ok(body.finish())
 }
 
@@ -184,12 +184,25 @@ fn store(work: &Rewritten, isa: Isa, whole_image: bool) -> Result<Vec<u8>, IcedE
     Ok(code.finish())
 }
 
-fn leave(code: &mut Sequence, isa: Isa, whole_image: bool) -> Result<(), IcedError> {
+fn leave(
+    code: &mut Sequence,
+    work: &Rewritten,
+    isa: Isa,
+    whole_image: bool,
+) -> Result<(), IcedError> {
     if whole_image {
         // FNINIT also drops a pending unmasked exception, which FLDCW would deliver to the host.
         code.add(Ok(Instruction::with(Code::Fninit)))?;
         code.memory(Code::Fldcw_m2byte, FRAME, offset_of!(HostFrame, host_fcw))?;
         code.memory(Code::Ldmxcsr_m32, FRAME, offset_of!(HostFrame, host_mxcsr))?;
+    }
+    if matches!(
+        work.ins.code(),
+        Code::Cvtpi2ps_xmm_mmm64 | Code::Cvtpi2pd_xmm_mmm64
+    ) && !whole_image
+    {
+        // From memory, some processors still put the x87 registers, here the host's, in MMX state.
+        code.add(Ok(Instruction::with(Code::Emms)))?;
     }
     if isa.kind == HostKind::Avx {
         code.add(Ok(Instruction::with(Code::VEX_Vzeroupper)))?;

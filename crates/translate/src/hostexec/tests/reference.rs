@@ -10,7 +10,8 @@ use super::state::{State, WINDOW};
 use crate::hostexec::XsaveArea;
 use crate::hostexec::code_buffer::CodeBuffer;
 
-/// Below 2 GiB, so that the trampoline reaches it without a base register.
+/// Below 2 GiB, so that the trampoline reaches it without a base register. The window is last and
+/// ends where an inaccessible page begins.
 #[repr(C, align(64))]
 struct Data {
     gpr: [u64; 16],
@@ -30,17 +31,28 @@ static SIGNAL: AtomicU64 = AtomicU64::new(0);
 /// addresses to go by.
 pub(super) struct Reference {
     code: CodeBuffer,
+    pages: *mut libc::c_void,
     data: *mut Data,
     alternate_stack: *mut libc::c_void,
     _alone: MutexGuard<'static, ()>,
 }
 
+const PAGE: usize = 4096;
 const ALTERNATE_STACK: usize = 64 << 10;
 
 impl Reference {
     pub(super) fn new() -> Self {
         let alone = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-        let data = map(size_of::<Data>(), libc::MAP_32BIT).cast();
+        let pages = map(2 * PAGE, libc::MAP_32BIT);
+        // SAFETY: the second page is part of the mapping, and nothing is in it.
+        unsafe {
+            assert_eq!(
+                libc::mprotect(pages.byte_add(PAGE), PAGE, libc::PROT_NONE),
+                0
+            );
+        }
+        // SAFETY: the first page is larger than Data.
+        let data = unsafe { pages.byte_add(PAGE - size_of::<Data>()).cast() };
         let alternate_stack = map(ALTERNATE_STACK, 0);
         let stack = libc::stack_t {
             ss_sp: alternate_stack,
@@ -61,6 +73,7 @@ impl Reference {
         let code = CodeBuffer::new(4096).expect("code buffer");
         Reference {
             code,
+            pages,
             data,
             alternate_stack,
             _alone: alone,
@@ -181,7 +194,7 @@ impl Drop for Reference {
             };
             libc::sigaltstack(&off, ptr::null_mut());
             libc::munmap(self.alternate_stack, ALTERNATE_STACK);
-            libc::munmap(self.data.cast(), size_of::<Data>());
+            libc::munmap(self.pages, 2 * PAGE);
         }
     }
 }
