@@ -1,0 +1,31 @@
+"""A machine's counters as text."""
+
+from __future__ import annotations
+
+from wardian.machine.stats import MachineStats
+
+
+def describe_stats(stats: MachineStats) -> str:
+    """The statistics of `--stats` and of the escape menu: one fact a line, no line end."""
+    totals = dict(stats.totals)
+    instructions = totals.pop("instructions", 0)
+    rate = instructions / stats.uptime_s / 1e6 if stats.uptime_s else 0.0
+    lines = [
+        f"time          {stats.uptime_s:.2f} s, {stats.resets} resets",
+        f"instructions  {instructions:,} ({rate:.1f} million a second)",
+    ]
+    if len(stats.vcpus) > 1:
+        each = ", ".join(f"{vcpu.get('instructions', 0):,}" for vcpu in stats.vcpus)
+        lines.append(f"  per vCPU    {each}")
+    counted = {**stats.vm, **totals}
+    lines += [f"{name:<14}{count:,}" for name, count in sorted(counted.items()) if count]
+    busy = [row for row in stats.ranges if row.reads or row.writes]
+    if busy:
+        lines.append("devices in Python (reads, writes, errors):")
+    lines += [
+        f"  {row.range:<16}{row.kind.value:<6}{row.reads:>12,}{row.writes:>12,}{row.errors:>8,}"
+        for row in sorted(busy, key=lambda row: row.reads + row.writes, reverse=True)
+    ]
+    if stats.console_discarded:
+        lines.append(f"console       {stats.console_discarded:,} bytes lost unread")
+    return "\n".join(lines)
