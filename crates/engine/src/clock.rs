@@ -209,14 +209,13 @@ fn host_tsc_hz() -> u64 {
     })
 }
 
-/// CPUID leaf 15h: TSC = crystal * EBX / EAX (Intel SDM vol 3, 19.7.3). A zero field means that
-/// the CPU does not say.
+/// CPUID leaf 15h: TSC = crystal * EBX / EAX (Intel SDM vol 2, CPUID). A zero field means that the
+/// CPU does not say.
 fn cpuid_tsc_hz() -> Option<u64> {
-    if __cpuid(0).eax < 0x15 {
-        return None;
-    }
-    let leaf = __cpuid(0x15);
-    if leaf.eax == 0 || leaf.ebx == 0 || leaf.ecx == 0 {
+    // SAFETY: CPUID exists on every x86-64 CPU and touches no memory. Newer compilers know that.
+    #[allow(unused_unsafe)]
+    let (highest, leaf) = unsafe { (__cpuid(0).eax, __cpuid(0x15)) };
+    if highest < 0x15 || leaf.eax == 0 || leaf.ebx == 0 || leaf.ecx == 0 {
         return None;
     }
     Some(u64::from(leaf.ecx) * u64::from(leaf.ebx) / u64::from(leaf.eax))

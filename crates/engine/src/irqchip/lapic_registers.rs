@@ -62,6 +62,11 @@ pub(super) enum Effect {
     Enabled,
 }
 
+/// The number of the register at this offset in the APIC's page.
+pub(super) fn number(offset: u64) -> u32 {
+    ((offset >> 4) & 0xFF) as u32
+}
+
 /// Whether writing this register can change when the timer expires next.
 pub(super) fn moves_timer(register: u32) -> bool {
     matches!(register, SVR | LVT | INITIAL_COUNT | DIVIDE)
@@ -78,7 +83,7 @@ impl Lapic {
         if self.mode() != Mode::XApic {
             return u64::MAX >> (64 - 8 * u32::from(size.clamp(1, 8)));
         }
-        let register = ((offset >> 4) & 0xFF) as u32;
+        let register = number(offset);
         let value = match register {
             ID => self.id << 24,
             ICR_HIGH => (self.icr >> 32) as u32,
@@ -103,7 +108,7 @@ impl Lapic {
         if self.mode() != Mode::XApic || offset & 0xF != 0 || size < 4 {
             return Effect::None;
         }
-        let register = ((offset >> 4) & 0xFF) as u32;
+        let register = number(offset);
         match register {
             // Read-only since Nehalem: software cannot make two APICs answer to one id.
             ID => Effect::None,

@@ -149,9 +149,12 @@ impl Irqchip {
 
     /// Writes the vCPU's APIC page. Dropped unless the APIC is in xAPIC mode.
     pub fn lapic_mmio_write(&self, vcpu: usize, offset: u64, size: u8, value: u64) {
-        let effect = self.lapics.reprogram(vcpu, |lapic| {
-            lapic.mmio_write(offset, size, value as u32, &self.clock)
-        });
+        let act = |lapic: &mut Lapic| lapic.mmio_write(offset, size, value as u32, &self.clock);
+        let effect = if lapic_registers::moves_timer(lapic_registers::number(offset)) {
+            self.lapics.reprogram(vcpu, act)
+        } else {
+            self.lapics.change(vcpu, act)
+        };
         self.perform(effect);
     }
 

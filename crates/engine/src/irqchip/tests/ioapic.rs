@@ -59,6 +59,7 @@ fn an_edge_interrupts_once_and_is_lost_while_masked() {
     machine.chip.set_line(4, true);
     assert!(machine.signalled(1));
     assert_eq!((machine.serve(0), machine.serve(1)), (vec![], vec![0x44]));
+    machine.chip.set_line(4, true);
     machine.chip.set_line(4, false);
     assert_eq!(machine.serve(1), []);
     machine.redirect(4, 1, MASKED | 0x44);

@@ -184,3 +184,13 @@ fn init_resets_all_but_the_base() {
     assert_eq!(machine.chip.next_deadline(0), u64::MAX);
     assert!(!machine.chip.has_interrupt(0));
 }
+
+#[test]
+fn the_trigger_mode_register_tells_edges_from_levels() {
+    let machine = Machine::new(1);
+    machine.chip.send_msi(0xFEE0_0000, 0xC041);
+    assert_eq!(machine.read(0, 0x1A0), 1 << 1);
+    assert_eq!(machine.serve(0), [0x41]);
+    machine.msi(0, 0x41);
+    assert_eq!(machine.read(0, 0x1A0), 0);
+}

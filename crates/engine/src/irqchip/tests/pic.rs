@@ -254,3 +254,20 @@ fn nothing_is_delivered_in_the_middle_of_initialisation() {
         "single and without ICW4"
     );
 }
+
+#[test]
+fn changing_the_trigger_mode_looks_at_the_line_again() {
+    let machine = machine();
+    machine.chip.set_line(5, true);
+    assert_eq!(machine.chip.take_interrupt(0), Some(0x25));
+    machine.outb(0x20, EOI);
+    assert!(!machine.chip.has_interrupt(0));
+    machine.outb(0x4D0, 0x20);
+    assert_eq!(machine.chip.take_interrupt(0), Some(0x25));
+    machine.outb(0x20, EOI);
+    machine.outb(0x4D0, 0x00);
+    assert!(
+        !machine.chip.has_interrupt(0),
+        "an edge input needs a new edge"
+    );
+}

@@ -249,3 +249,62 @@ fn the_refresh_bit_toggles() {
     machine.advance(15_085);
     assert_ne!(machine.inb(0x61) & 0x10, before);
 }
+
+#[test]
+fn what_was_due_before_a_new_programme_still_interrupts() {
+    let machine = machine();
+    machine.program(0, 2, 1000);
+    machine.clock.advance_ns(ticks(1000));
+    machine.program(0, 1, 1000);
+    assert_eq!(machine.serve(0), [0x30]);
+}
+
+#[test]
+fn the_first_byte_of_a_count_stops_mode_0() {
+    let machine = machine();
+    machine.program(0, 0, 1000);
+    machine.outb(0x40, 0x10);
+    machine.advance(ticks(2000));
+    assert_eq!(
+        (machine.serve(0), machine.chip.next_deadline(0)),
+        (vec![], u64::MAX)
+    );
+    machine.outb(0x40, 0x00);
+    machine.advance(ticks(16));
+    assert_eq!(machine.serve(0), [0x30]);
+}
+
+#[test]
+fn an_odd_square_wave_is_high_one_tick_longer() {
+    let machine = machine();
+    machine.program(0, 3, 5);
+    let high: Vec<_> = (0..5)
+        .map(|_| {
+            let high = machine.status(0) & 0x80 != 0;
+            machine.advance(ticks(1));
+            high
+        })
+        .collect();
+    assert_eq!(high, [true, true, true, false, false]);
+}
+
+#[test]
+fn a_latched_status_stays_until_it_is_read() {
+    let machine = machine();
+    machine.program(0, 0, 1000);
+    machine.outb(0x43, 0xE2);
+    machine.advance(ticks(1000));
+    machine.outb(0x43, 0xE2);
+    assert_eq!((machine.inb(0x40), machine.status(0)), (0x30, 0xB0));
+}
+
+#[test]
+fn a_one_shot_goes_on_when_its_gate_falls() {
+    let machine = machine();
+    machine.program(2, 1, 1000);
+    machine.outb(0x61, 1);
+    machine.outb(0x61, 0);
+    assert_eq!(machine.inb(0x61) & 0x20, 0);
+    machine.advance(ticks(1000));
+    assert_eq!(machine.inb(0x61) & 0x20, 0x20);
+}

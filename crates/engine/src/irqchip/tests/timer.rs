@@ -176,3 +176,12 @@ fn timers_of_two_vcpus_do_not_meet() {
     machine.advance(200);
     assert_eq!((machine.serve(0), machine.serve(1)), (vec![], vec![0x41]));
 }
+
+#[test]
+fn software_disabling_the_apic_silences_the_timer() {
+    let machine = Machine::new(1);
+    machine.write(0, LVT, 0x40);
+    machine.write(0, INITIAL, 100);
+    machine.write(0, 0xF0, 0xFF);
+    assert_eq!(machine.chip.next_deadline(0), u64::MAX);
+}
