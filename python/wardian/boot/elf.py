@@ -68,6 +68,7 @@ class Elf:
         """
         if not self.loads:
             raise _invalid("it has no loadable segment")
+        placement.require(max(s.physical + s.memory_size for s in self.loads), "The kernel")
         for index, segment in enumerate(self.loads):
             placement.claim(
                 segment.physical, segment.memory_size, f"The kernel's segment {index + 1}"

@@ -33,8 +33,10 @@ class Placement:
     reach outside RAM, nor over the boot areas, nor over itself.
     """
 
-    def __init__(self, ram: RamLayout) -> None:
+    def __init__(self, ram: RamLayout, initrd_size: int = 0) -> None:
+        """Start with nothing placed; an initial RAM disk of `initrd_size` bytes is to follow."""
         self._low = ram.low
+        self._initrd_room = align_up(initrd_size, PAGE)
         self._taken: list[tuple[int, int, str]] = [
             (base, end, "the boot data") for base, end in BOOT_AREAS
         ]
@@ -49,16 +51,13 @@ class Placement:
     def require(self, end: int, what: str) -> None:
         """Raise `CallerError` unless RAM reaches to `end`; `what` needs it.
 
-        BOOT_MEMORY_TOO_SMALL where more memory would help, BOOT_LOAD_ADDRESS where none would.
+        BOOT_MEMORY_TOO_SMALL where more memory would help (the message counts the RAM disk in),
+        BOOT_LOAD_ADDRESS where none would.
         """
         if end <= self._low:
             return
         if end <= LOW_RAM_LIMIT:
-            raise CallerError(
-                "BOOT_MEMORY_TOO_SMALL",
-                f"{what} needs at least {-(-end // MIB)} MiB of memory, and the machine has "
-                f"{self._low // MIB} MiB.",
-            )
+            raise self._too_small(end + self._initrd_room, what)
         raise CallerError(
             "BOOT_LOAD_ADDRESS",
             f"{what} would end at guest-physical address {end:#x}, but RAM below 4 GiB ends at "
@@ -103,11 +102,20 @@ class Placement:
                 f"which ends at {floor:#x}, and {min(limit, LOW_RAM_LIMIT):#x}, the highest "
                 "address it may have.",
             )
-        self.require(floor + size, "The kernel with its initial RAM disk")
+        if floor + size > self._low:
+            raise self._too_small(floor + size, "The kernel")
         base = align_down(min(limit, self._low), PAGE) - size
         self.claim(base, size, "The initial RAM disk")
         self.write(base, initrd)
         return base
+
+    def _too_small(self, needed: int, what: str) -> CallerError:
+        initrd = " with its initial RAM disk" if self._initrd_room else ""
+        return CallerError(
+            "BOOT_MEMORY_TOO_SMALL",
+            f"{what}{initrd} needs at least {-(-needed // MIB)} MiB of memory, and the machine "
+            f"has {self._low // MIB} MiB.",
+        )
 
     def add_cmdline(self, cmdline: str, room: int = CMDLINE_ROOM) -> int:
         """Put the NUL-terminated command line in its place; return its address.

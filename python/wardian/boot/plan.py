@@ -71,7 +71,7 @@ def plan_boot(
             break
     else:
         raise CallerError("BOOT_NOT_A_KERNEL", f"The kernel file {_verdict(file)}.")
-    placement = Placement(ram)
+    placement = Placement(ram, len(initrd) if initrd else 0)
     placement.write(BDA, _bios_data_area())
     initrd_view = memoryview(initrd).toreadonly().cast("B") if initrd else None
     state, description = protocol.plan(file, initrd_view, cmdline, ram, placement, acpi_rsdp)

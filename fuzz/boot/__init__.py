@@ -1,0 +1,1 @@
+"""The boot loaders against damaged kernel files."""
