@@ -62,7 +62,7 @@ fuzz-cpu: ## one instruction at a time, host CPU against interpreter; ARGS="--he
 
 fuzz-boot: ## hostile kernels and initrds against the boot loaders; ARGS="--help" lists options
 	@$(PYTHON) -m tools.setup checks
-	$(VENV)/python -m fuzz.boot $(ARGS)
+	PYTHONPATH=python $(VENV)/python -m fuzz.boot $(ARGS)
 
 clean: ## delete everything that was built or downloaded
 	rm -rf .venv .cache target dist python/wardian/_core*.so

@@ -9,6 +9,7 @@ variable WARDIAN_DEMO_COMMAND, which is how the Makefile passes it unharmed by i
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,17 +67,17 @@ def _boot(kernel: Path, initrd: Path, progress: Progress) -> int:
     # A guest that panics resets itself (panic=-1): that ends the demo too.
     arguments += [f"--memory={_MEMORY}", f"--cpus={_CPUS}", "--on-reset=exit"]
     progress.stage("booting")
-    machine = subprocess.Popen(
+    with subprocess.Popen(
         [VENV / "bin" / "wardian", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-    )
-    assert machine.stdout is not None
-    try:
-        report = _follow(machine.stdout.fileno(), ConsoleSplitter(nonce), progress)
-        ended = machine.wait()
-    finally:
-        machine.kill()
+    ) as machine:
+        assert machine.stdout is not None
+        try:
+            report = _follow(machine.stdout.fileno(), ConsoleSplitter(nonce), progress)
+            ended = machine.wait()
+        finally:
+            machine.kill()
     if report is None:
         raise ToolError(f"the guest ended without a report; the monitor's exit status is {ended}")
     return report
@@ -109,7 +110,11 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return NO_REPORT
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Nobody reads any more; Python's own flush at exit must not fail over it once again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 if __name__ == "__main__":
