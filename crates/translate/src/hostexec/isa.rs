@@ -91,7 +91,12 @@ pub struct Isa {
 pub fn required_isa(ins: &Instruction) -> Option<Isa> {
     let mut features = FeatureSet::default();
     let mut x87 = false;
-    for &named in ins.cpuid_features() {
+    // FCMOVcc and FCOMI also name CMOV, which every x86-64 processor has; alone it is CMOVcc.
+    for &named in ins
+        .cpuid_features()
+        .iter()
+        .filter(|&&named| named != CpuidFeature::CMOV)
+    {
         let feature = feature_of(named)?;
         x87 |= feature == Feature::Fpu;
         features = features.with(feature);
