@@ -47,7 +47,7 @@ const LVT_WRITABLE: [u32; 6] = [0x7_00FF, 0x1_07FF, 0x1_07FF, 0x1_A7FF, 0x1_A7FF
 /// Delivery status and remote IRR: not reserved, but read-only.
 const LVT_READ_ONLY: u32 = 1 << 12 | 1 << 14;
 /// Vector to destination mode, level, trigger, shorthand and the 32-bit destination. Bit 12 is the
-/// delivery status of the xAPIC: software that sets it is let off, as on processors of both makers.
+/// xAPIC's read-only delivery status, which x2APIC mode has no more: setting it is tolerated.
 const ICR_X2APIC_ALLOWED: u64 = 0xFFFF_FFFF_000C_DFFF;
 const ICR_DELIVERY_STATUS: u64 = 1 << 12;
 
@@ -110,7 +110,7 @@ impl Lapic {
         }
         let register = number(offset);
         match register {
-            // Read-only since Nehalem: software cannot make two APICs answer to one id.
+            // Read-only here, so that two APICs never answer to one id.
             ID => Effect::None,
             LDR => {
                 self.ldr = value & 0xFF00_0000;

@@ -18,6 +18,7 @@ mod message;
 mod msi;
 mod pic;
 mod pit;
+mod pit_counter;
 #[cfg(test)]
 mod tests;
 

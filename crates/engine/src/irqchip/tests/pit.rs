@@ -308,3 +308,26 @@ fn a_one_shot_goes_on_when_its_gate_falls() {
     machine.advance(ticks(1000));
     assert_eq!(machine.inb(0x61) & 0x20, 0x20);
 }
+
+#[test]
+fn only_a_rising_gate_is_a_trigger() {
+    let machine = machine();
+    machine.program(2, 1, 1000);
+    machine.outb(0x61, 1);
+    machine.advance(ticks(600));
+    machine.outb(0x61, 3);
+    machine.advance(ticks(401));
+    assert_eq!(machine.inb(0x61) & 0x20, 0x20);
+}
+
+#[test]
+fn a_count_that_waits_is_loaded_by_a_rising_gate() {
+    let machine = machine();
+    machine.outb(0x61, 1);
+    machine.program(2, 2, 1000);
+    machine.outb(0x42, 0xF4);
+    machine.outb(0x42, 0x01);
+    machine.outb(0x61, 0);
+    machine.outb(0x61, 1);
+    assert_eq!(machine.count(2), 500);
+}
