@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from tools.setup import host, venv
+from tools.setup import host, rust, venv
 
 
 def prepare_build() -> None:
     """Prepare what running Wardian needs: the virtual environment and the built core."""
     host.require([host.C_COMPILER, host.VENV])
-    host.require_rust()
+    rust.require_rust()
     venv.make_venv()
     venv.install_group("build")
     venv.build_core()
@@ -17,7 +17,8 @@ def prepare_build() -> None:
 def prepare_checks() -> None:
     """Prepare what linting and type checking need; the core is not built."""
     host.require([host.C_COMPILER, host.VENV])
-    host.require_rust(components=("fmt", "clippy"))
+    rust.require_rust()
+    rust.require_rust_checks()
     venv.make_venv()
     venv.install_group("check")
 
