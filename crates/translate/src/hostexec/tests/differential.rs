@@ -2,9 +2,10 @@
 
 use iced_x86::{Code, Instruction, Mnemonic};
 
+use super::effort::{generator, rounds};
 use super::forms::{Form, codes, random_form};
 use super::reference::Reference;
-use super::state::{Random, State, random_state};
+use super::state::{State, random_state};
 use crate::hostexec::{CompileError, HostExec, HostFrame, HostOp, Outcome, Special, XsaveArea};
 
 /// A staging buffer of the alignment that [`HostFrame::mem`] asks for.
@@ -106,15 +107,14 @@ pub(super) fn unpredictable(code: Code) -> bool {
 
 #[test]
 fn every_form_does_what_the_host_does() {
-    let rounds = std::env::var("WARDIAN_HOSTEXEC_ROUNDS").map_or(12, |n| n.parse().expect("count"));
-    let mut random = Random::new(0x57A7_E001);
+    let mut random = generator(1);
     let mut reference = Reference::new();
     let mut exec = HostExec::new(64 << 10).expect("code buffer");
     let (mut cases, mut tried, mut wrong) = (0u32, 0u32, Vec::new());
     for code in codes().filter(|&code| !unpredictable(code)) {
         tried += 1;
         let mut failures = 0;
-        for round in 0..rounds {
+        for round in 0..rounds() {
             let mut state = random_state(&mut random);
             let alignment = if round % 2 == 0 { 64 } else { 32 };
             let Some(form) = random_form(

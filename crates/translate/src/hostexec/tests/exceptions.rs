@@ -3,20 +3,17 @@
 use iced_x86::{Code, Mnemonic};
 
 use super::differential::{compile, describe, run_thunk, same, unpredictable};
+use super::effort::{generator, rounds};
 use super::forms::{codes, random_form};
 use super::reference::Reference;
-use super::state::{Random, random_state};
+use super::state::random_state;
 use crate::hostexec::{
     Feature, HostExec, HostKind, Outcome, Special, XsaveArea, host_features, mxcsr,
 };
 
-fn rounds() -> u32 {
-    std::env::var("WARDIAN_HOSTEXEC_ROUNDS").map_or(12, |n| n.parse().expect("count"))
-}
-
 #[test]
 fn unmasked_simd_exceptions_are_those_the_host_delivers() {
-    let mut random = Random::new(0x57A7_E002);
+    let mut random = generator(2);
     let mut reference = Reference::new();
     let mut exec = HostExec::new(64 << 10).expect("code buffer");
     let (mut cases, mut delivered, mut wrong) = (0u32, 0u32, Vec::new());
@@ -96,7 +93,7 @@ fn forgive_flags(code: Code, ours: &mut XsaveArea, theirs: &XsaveArea) {
 
 #[test]
 fn unmasked_x87_exceptions_leave_what_the_host_leaves() {
-    let mut random = Random::new(0x57A7_E003);
+    let mut random = generator(3);
     let mut reference = Reference::new();
     let mut exec = HostExec::new(64 << 10).expect("code buffer");
     let (mut cases, mut raised, mut wrong) = (0u32, 0u32, Vec::new());
@@ -149,7 +146,7 @@ fn unmasked_x87_exceptions_leave_what_the_host_leaves() {
 
 #[test]
 fn alignment_is_required_where_the_host_requires_it() {
-    let mut random = Random::new(0x57A7_E004);
+    let mut random = generator(4);
     let mut reference = Reference::new();
     let mut exec = HostExec::new(64 << 10).expect("code buffer");
     let mut faults = 0;

@@ -3,8 +3,9 @@
 use std::arch::asm;
 
 use super::differential::{Staging, compile, unpredictable};
+use super::effort::generator;
 use super::forms::{codes, random_form};
-use super::state::{Random, random_state};
+use super::state::random_state;
 use crate::hostexec::{HostExec, HostFrame, HostOp, Special, host_features};
 
 const CANARIES: [u64; 6] = [0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666];
@@ -61,7 +62,7 @@ fn call(op: &HostOp, frame: &mut HostFrame) -> HostSide {
 
 #[test]
 fn the_host_side_of_a_thunk_is_untouched() {
-    let mut random = Random::new(0x57A7_E006);
+    let mut random = generator(6);
     let mut exec = HostExec::new(64 << 10).expect("code buffer");
     for code in codes().filter(|&code| !unpredictable(code)) {
         for _ in 0..4 {
@@ -109,7 +110,7 @@ fn the_host_side_of_a_thunk_is_untouched() {
 #[test]
 fn a_full_buffer_is_reported_and_reset_makes_room() {
     use crate::hostexec::CompileError;
-    let mut random = Random::new(0x57A7_E007);
+    let mut random = generator(7);
     let mut exec = HostExec::new(4096).expect("code buffer");
     let mut full = 0;
     for code in codes().take(200) {

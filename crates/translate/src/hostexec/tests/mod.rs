@@ -2,6 +2,7 @@
 //! the guest's own encoding, and dumps the whole state.
 
 mod differential;
+mod effort;
 mod exceptions;
 mod forms;
 mod guards;

@@ -3,9 +3,10 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Encoder, Instruction, OpKind, Register};
 
 use super::differential::{compile, describe, run_thunk, same, unpredictable};
+use super::effort::generator;
 use super::forms::{codes, random_form};
 use super::reference::Reference;
-use super::state::{Random, random_state};
+use super::state::random_state;
 use crate::hostexec::{HostExec, Outcome, Special, host_features};
 
 /// `ins`, whose registers are all below 8, as `bitness`-bit code decodes it. The memory operand
@@ -30,7 +31,7 @@ fn in_mode(ins: &Instruction, bitness: u32) -> Option<Instruction> {
 
 #[test]
 fn narrow_modes_do_what_the_host_does_in_64_bit_mode() {
-    let mut random = Random::new(0x57A7_E005);
+    let mut random = generator(5);
     let mut reference = Reference::new();
     let mut exec = HostExec::new(64 << 10).expect("code buffer");
     let mut cases = 0;

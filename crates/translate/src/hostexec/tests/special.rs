@@ -5,6 +5,7 @@ use iced_x86::{
 };
 
 use super::differential::{compile, describe, same};
+use super::effort::generator;
 use super::forms::{Form, codes, random_form};
 use super::reference::Reference;
 use super::state::{Random, State, WINDOW, random_state};
@@ -112,7 +113,7 @@ fn gather(code: Code, random: &mut Random, state: &mut State, window: u64, fault
 
 #[test]
 fn gathers_load_like_the_host_and_stop_like_the_host() {
-    let mut random = Random::new(0x57A7_E008);
+    let mut random = generator(8);
     let mut reference = Reference::new();
     let mut exec = HostExec::new(4096).expect("code buffer");
     let (mut cases, mut stopped) = (0, 0);
@@ -143,7 +144,7 @@ fn gathers_load_like_the_host_and_stop_like_the_host() {
 
 #[test]
 fn masked_moves_touch_what_the_host_touches() {
-    let mut random = Random::new(0x57A7_E009);
+    let mut random = generator(9);
     let mut reference = Reference::new();
     let (mut cases, mut faults) = (0, 0);
     let masked = |special| {
