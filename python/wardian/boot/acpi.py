@@ -63,7 +63,7 @@ _ACTIVE_HIGH_LEVEL: Final = 0b1101
 def acpi_tables(cpus: int) -> list[tuple[int, bytes]]:
     """The tables of a machine with `cpus` CPUs whose APIC IDs are 0 to `cpus` - 1.
 
-    Returned as (guest-physical address, bytes), all in 0xE0000 to 0xFFFFF; the first is the RSDP
+    Returned as (guest-physical address, bytes), all in 0xE0000 to 0xEFFFF; the first is the RSDP
     at `memory_map.RSDP`. Raises `CallerError` BOOT_CPUS if APIC IDs of 8 bits do not suffice.
     """
     if not 1 <= cpus <= _MAX_APIC_ID + 1:
@@ -92,7 +92,7 @@ class _Area:
         address = align_up(self._next, 64)
         self._next = address + len(table)
         if self._next > ACPI_TABLES_END:
-            raise BugError("BOOT_ACPI_AREA", "The ACPI tables do not fit below 1 MiB.")
+            raise BugError("BOOT_ACPI_AREA", "The ACPI tables do not fit into 64 KiB.")
         self.tables.append((address, table))
         return address
 

@@ -6,7 +6,8 @@
     0x0002_0000  command line (64 KiB)
     0x0009_FC00  extended BIOS data area (1 KiB), RAM but reserved
     0x000A_0000  reserved: a PC has video memory and option ROMs here; RAM that nobody uses
-    0x000E_0000  ACPI tables, RSDP first            (128 KiB, reserved)
+    0x000E_0000  ACPI tables, RSDP first            (64 KiB, reserved)
+    0x000F_0000  reserved; but a kernel linked at 1 MiB often has its ELF headers just below that
     0x0010_0000  kernel (where its file says) ... initial RAM disk (as high as it may be)
     0xB000_0000  end of low RAM; PCI Express configuration space (ECAM), 256 MiB, reserved
     0xC000_0000  memory of PCI devices
@@ -41,12 +42,17 @@ EBDA: Final = 0x9_FC00
 LEGACY_HOLE: Final = 0xA_0000
 #: ACPI 6.5, 5.2.5.1: on a PC the RSDP is found on a 16-byte boundary from here to 1 MiB.
 ACPI_TABLES: Final = 0xE_0000
-ACPI_TABLES_END: Final = 0x10_0000
+ACPI_TABLES_END: Final = 0xF_0000
 RSDP: Final = ACPI_TABLES
 ONE_MIB: Final = 0x10_0000
 
 #: Room that no kernel may be loaded over, as (first byte, end).
-BOOT_AREAS: Final = ((BDA, 0x600), (INFO_PAGE, 0xF000), (CMDLINE, 0x3_0000), (EBDA, ONE_MIB))
+BOOT_AREAS: Final = (
+    (BDA, 0x600),
+    (INFO_PAGE, 0xF000),
+    (CMDLINE, CMDLINE + CMDLINE_ROOM),
+    (EBDA, ACPI_TABLES_END),
+)
 
 ECAM_BASE: Final = 0xB000_0000
 ECAM_LENGTH: Final = 0x1000_0000

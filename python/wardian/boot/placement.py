@@ -9,6 +9,7 @@ from wardian.boot.memory_map import (
     CMDLINE,
     CMDLINE_ROOM,
     LOW_RAM_LIMIT,
+    ONE_MIB,
     PAGE,
     RamLayout,
 )
@@ -84,7 +85,7 @@ class Placement:
 
     def kernel_end(self) -> int:
         """The first page behind everything claimed so far, at least 1 MiB."""
-        return align_up(max(end for _, end, _ in self._taken), PAGE)
+        return align_up(max(ONE_MIB, *(end for _, end, _ in self._taken)), PAGE)
 
     def add_initrd(self, initrd: Bytes, limit: int) -> int:
         """Put the initial RAM disk as high as RAM and `limit` allow; return its address.

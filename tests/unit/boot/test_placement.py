@@ -34,8 +34,12 @@ def test_overlap_is_refused_and_names_both(base: int) -> None:
     assert "The kernel's segment 2" in raised.value.message
 
 
-def test_memory_below_the_boot_areas_can_be_had() -> None:
-    placement().claim(0x1_0000, 0x1_0000, "The kernel")
+def test_memory_between_the_boot_areas_can_be_had() -> None:
+    p = placement()
+    p.claim(0x1_0000, 0x1_0000, "The kernel")
+    # GNU ld puts the ELF headers of a kernel linked at 1 MiB into the page before it.
+    p.claim(0xF_F000, 0x2000, "The kernel's segment 1")
+    assert p.kernel_end() == 0x10_1000
 
 
 @pytest.mark.parametrize(

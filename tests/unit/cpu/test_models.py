@@ -6,7 +6,7 @@ from wardian.base.errors import CallerError
 from wardian.cpu import models
 
 V2 = frozenset(
-    (
+    [
         "fpu",
         "mmx",
         "fxsr",
@@ -19,10 +19,10 @@ V2 = frozenset(
         "sse4_2",
         "popcnt",
         "lahf_lm",
-    )
+    ]
 )
 V3 = V2 | frozenset(
-    (
+    [
         "pclmulqdq",
         "fma",
         "movbe",
@@ -35,7 +35,7 @@ V3 = V2 | frozenset(
         "avx2",
         "bmi2",
         "abm",
-    )
+    ]
 )
 
 
