@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from argparse import Namespace
 from contextlib import closing, nullcontext
 
@@ -43,6 +44,7 @@ def run(options: Namespace) -> int:
 def run_machine(machine: Machine, *, show_stats: bool = False) -> int:
     """Starts `machine`, holds its console until it ends, and reports how it ended."""
     logging.basicConfig(level=logging.WARNING, handlers=[_Log()])
+    _open_standard_descriptors()
     terminal = RawTerminal() if is_foreground_terminal(0) else None
     output_closed = False
     with closing(Session(machine, terminal)) as session, EndingSignals(session.interrupt):
@@ -79,6 +81,13 @@ def report(exit: MachineExit) -> int:
             return FAILED
         case ExitReason.POWER_OFF | ExitReason.RESET | ExitReason.STOPPED:
             return OK
+
+
+def _open_standard_descriptors() -> None:
+    """Fills descriptors 0 to 2 where the caller closed them, before a file of ours is put there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 class _Log(logging.Handler):

@@ -49,7 +49,7 @@ class Session:
         self._stdin = stdin
         self._stdout = stdout
         self._keys = EscapeKeys()
-        self._typing_ended = not _is_open(stdin)
+        self._typing_ended = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         #: The number of the signal that ended the session, or 0.
         self.signal = 0
@@ -160,11 +160,3 @@ def say(text: str) -> None:
     lines = "".join(f"\r{line}\r\n" for line in ["", *text.splitlines()])
     sys.stderr.write(lines if sys.stderr.isatty() else f"{text}\n")
     sys.stderr.flush()
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True

@@ -74,7 +74,7 @@ def check_engine_name(name: str) -> None:
     names = (AUTO, *ENGINES)
     if name not in names:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
-        raise CallerError("SPEC_ENGINE", f"no engine is called {name!r}; there are {listed}")
+        raise CallerError("SPEC_ENGINE", f"No engine is called {name!r}; there are {listed}.")
 
 
 def explain_choice(reports: tuple[EngineReport, ...]) -> tuple[str | None, str]:

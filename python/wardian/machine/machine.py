@@ -15,10 +15,12 @@ from wardian.base.errors import BugError, CallerError, GuestError, WardianError
 from wardian.base.units import parse_size
 from wardian.cpu.models import DEFAULT_MODEL
 from wardian.cpu.preflight import HostFacts, gather_host
+from wardian.machine.builder import build_board
 from wardian.machine.console import Console
 from wardian.machine.engine import CreateVm, core_vm, engine_errors
 from wardian.machine.exit import ExitReason, MachineExit
 from wardian.machine.life import Life
+from wardian.machine.preparation import prepare
 from wardian.machine.spec import (
     DEFAULT_APPEND,
     DEFAULT_MEMORY,
@@ -237,10 +239,6 @@ class Machine:
             return self._life
 
     def _new_life(self) -> Life:
-        # Local imports: boot protocols and devices are half of what this package takes to import.
-        from wardian.machine.builder import build_board
-        from wardian.machine.preparation import prepare
-
         preparation = prepare(self.spec, self._gather_host())
         with engine_errors():
             return Life(

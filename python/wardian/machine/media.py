@@ -36,27 +36,37 @@ def read_media(spec: MachineSpec) -> Media:
 
 
 def _read(path: Path, role: str, limit: int) -> bytes:
-    name = f"The {role} {str(path)!r}"
+    shown = str(path)
+    name = f"The {role} {shown if len(shown) <= 200 else '...' + shown[-200:]!r}"
     try:
         # O_NONBLOCK: without it opening a FIFO that nobody writes to would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         raise CallerError("SPEC_FILE_MISSING", f"{name} does not exist.") from None
-    except (OSError, ValueError) as error:
-        raise CallerError("SPEC_FILE_UNREADABLE", f"{name} cannot be opened: {error}.") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise CallerError("SPEC_FILE_KIND", f"{name} is a directory.")
-        if not stat.S_ISREG(status.st_mode):
-            raise CallerError("SPEC_FILE_KIND", f"{name} is not a regular file.")
-        if status.st_size > limit:
-            raise CallerError(
-                "SPEC_FILE_SIZE",
-                f"{name} has {format_size(status.st_size)}; "
-                f"this machine takes at most {format_size(limit)}.",
-            )
-        try:
+    except OSError as error:
+        why = error.strerror or "unknown error"
+        raise CallerError("SPEC_FILE_UNREADABLE", f"{name} cannot be opened: {why}.") from None
+    except ValueError:
+        raise CallerError("SPEC_FILE_UNREADABLE", f"{name} is no file name.") from None
+    try:
+        _check(os.fstat(descriptor), name, limit)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
-        except OSError as error:
-            raise CallerError("SPEC_FILE_UNREADABLE", f"{name} cannot be read: {error}.") from None
+    except OSError as error:
+        why = error.strerror or "unknown error"
+        raise CallerError("SPEC_FILE_UNREADABLE", f"{name} cannot be read: {why}.") from None
+    finally:
+        os.close(descriptor)
+
+
+def _check(status: os.stat_result, name: str, limit: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise CallerError("SPEC_FILE_KIND", f"{name} is a directory.")
+    if not stat.S_ISREG(status.st_mode):
+        raise CallerError("SPEC_FILE_KIND", f"{name} is not a regular file.")
+    if status.st_size > limit:
+        raise CallerError(
+            "SPEC_FILE_SIZE",
+            f"{name} has {format_size(status.st_size)}, "
+            f"and this machine takes at most {format_size(limit)}.",
+        )

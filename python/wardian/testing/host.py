@@ -6,14 +6,18 @@ from wardian.base.units import GIB
 from wardian.cpu.features import FEATURES
 from wardian.cpu.preflight import CoreFacts, HostFacts, KvmFacts
 
+_ALL_FLAGS = frozenset({feature.host for feature in FEATURES if feature.host} | {"svm"})
+_KVM = KvmFacts(open_error="", api_version=12, pvm_module=False)
+_CORE = CoreFacts("0.0.0")
+
 
 def fake_host(
     *,
     machine: str = "x86_64",
-    cpu_flags: frozenset[str] = frozenset(f.host for f in FEATURES if f.host) | {"svm"},
+    cpu_flags: frozenset[str] = _ALL_FLAGS,
     memory_available: int = 16 * GIB,
-    kvm: KvmFacts = KvmFacts("", 12, False),  # noqa: B008 (a frozen value)
-    core: CoreFacts = CoreFacts("0.0.0"),  # noqa: B008
+    kvm: KvmFacts = _KVM,
+    core: CoreFacts = _CORE,
 ) -> HostFacts:
     """The facts of a capable host, but for what is named."""
     return HostFacts(
