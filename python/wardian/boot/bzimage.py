@@ -62,7 +62,6 @@ class _Header:
     """What the setup header says, checked; addresses are guest-physical, sizes in bytes."""
 
     version: int
-    setup_size: int
     payload: memoryview
     load: int
     end: int
@@ -139,7 +138,6 @@ def _read_header(kernel: Fields) -> _Header:
     load, end = _load_range(kernel, payload_size)
     return _Header(
         version=version,
-        setup_size=setup_size,
         payload=payload,
         load=load,
         end=end,
