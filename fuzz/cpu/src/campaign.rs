@@ -50,6 +50,8 @@ pub struct Summary {
     pub skipped: u64,
     /// Cases that differed, worker crashes and hangs included.
     pub differed: u64,
+    /// Those that ended in each exception.
+    pub by_vector: [u64; 32],
     /// Cases for each form that occurred.
     pub by_code: BTreeMap<u16, u32>,
     /// Differences for each form.
@@ -81,6 +83,7 @@ struct Shared {
     differed: AtomicU64,
     stop: AtomicU64,
     examples_len: AtomicUsize,
+    by_vector: [AtomicU64; 32],
     by_code: [AtomicU32; CODES],
     differed_by_code: [AtomicU32; CODES],
     examples: [core::cell::UnsafeCell<u8>; EXAMPLES_LEN],
@@ -107,7 +110,14 @@ pub fn run(plan: &Plan, make: &MakeSubject) -> io::Result<Summary> {
         let first = job * EPOCH;
         let process = Some(start(plan, make, shared, job, first)?);
         let seen_at = Instant::now();
-        workers.push(Worker { job, shared, process, seen: first, seen_at, crashes: Vec::new() });
+        workers.push(Worker {
+            job,
+            shared,
+            process,
+            seen: first,
+            seen_at,
+            crashes: Vec::new(),
+        });
     }
     let mut next_progress = Instant::now() + PROGRESS;
     while workers.iter().any(|worker| worker.process.is_some()) {
@@ -129,7 +139,9 @@ pub fn run(plan: &Plan, make: &MakeSubject) -> io::Result<Summary> {
 
 /// Notices the end, the crash and the hang of a worker; goes on after the case that did it.
 fn watch(worker: &mut Worker, plan: &Plan, make: &MakeSubject) -> io::Result<()> {
-    let Some(process) = worker.process else { return Ok(()) };
+    let Some(process) = worker.process else {
+        return Ok(());
+    };
     let mut status = 0;
     // SAFETY: waits for a child of this process without blocking.
     let ended = unsafe { libc::waitpid(process, &raw mut status, libc::WNOHANG) };
@@ -183,7 +195,12 @@ fn restart(
     };
     let text = format!("{text}  the worker {how}\n");
     worker.shared.differed.fetch_add(1, Relaxed);
-    worker.crashes.push(Example { code, parts: Parts::default(), index, text });
+    worker.crashes.push(Example {
+        code,
+        parts: Parts::default(),
+        index,
+        text,
+    });
     worker.process = None;
     if worker.crashes.len() < CRASHES_LIMIT {
         worker.process = Some(start(plan, make, worker.shared, worker.job, index + 1)?);
@@ -220,13 +237,7 @@ fn start(
 
 /// A worker's life: its epochs are those whose number is `job` modulo the number of jobs, so that
 /// which cases run does not depend on how many workers there are.
-fn work(
-    plan: &Plan,
-    make: &MakeSubject,
-    shared: &Shared,
-    job: u64,
-    first: u64,
-) -> io::Result<()> {
+fn work(plan: &Plan, make: &MakeSubject, shared: &Shared, job: u64, first: u64) -> io::Result<()> {
     // SAFETY: asks the kernel to end this child with its parent.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let generator = Generator::new(plan.seed, plan.mode, plan.only.as_deref());
@@ -255,10 +266,11 @@ fn record(shared: &Shared, index: u64, verdict: Verdict) {
     };
     match verdict {
         Verdict::Skipped => count(&shared.skipped),
-        Verdict::Agreed { code, faulted } => {
+        Verdict::Agreed { code, vector } => {
             count(&shared.cases);
-            if faulted {
+            if let Some(vector) = vector {
                 count(&shared.faulted);
+                count(&shared.by_vector[usize::from(vector & 31)]);
             }
             shared.by_code[code as usize].fetch_add(1, Relaxed);
         }
@@ -307,7 +319,10 @@ impl Shared {
         while rest.len() >= 16 {
             let (head, tail) = rest.split_at(16);
             let field = |range: core::ops::Range<usize>| {
-                head[range].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
+                head[range]
+                    .iter()
+                    .rev()
+                    .fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
             };
             let length = field(4..8) as usize;
             let (text, next) = tail.split_at(length);
@@ -344,7 +359,10 @@ fn share() -> io::Result<&'static Shared> {
 
 fn progress(workers: &[Worker], started: Instant) {
     let sum = |field: fn(&Shared) -> &AtomicU64| -> u64 {
-        workers.iter().map(|worker| field(worker.shared).load(Relaxed)).sum()
+        workers
+            .iter()
+            .map(|worker| field(worker.shared).load(Relaxed))
+            .sum()
     };
     let cases = sum(|shared| &shared.cases);
     let seconds = started.elapsed().as_secs_f64();
@@ -364,6 +382,9 @@ fn summarise(workers: Vec<Worker>) -> Summary {
         summary.faulted += shared.faulted.load(Relaxed);
         summary.skipped += shared.skipped.load(Relaxed);
         summary.differed += shared.differed.load(Relaxed);
+        for (sum, count) in summary.by_vector.iter_mut().zip(&shared.by_vector) {
+            *sum += count.load(Relaxed);
+        }
         for code in Code::values() {
             let count = shared.by_code[code as usize].load(Relaxed);
             if count != 0 {
@@ -377,6 +398,8 @@ fn summarise(workers: Vec<Worker>) -> Summary {
         summary.examples.extend(worker.crashes);
         summary.examples.extend(shared.examples());
     }
-    summary.examples.sort_by_key(|example| (example.code, example.parts, example.index));
+    summary
+        .examples
+        .sort_by_key(|example| (example.code, example.parts, example.index));
     summary
 }

@@ -48,9 +48,13 @@ impl Parts {
 
     /// The parts' names.
     pub fn names(self) -> String {
-        const NAMES: [&str; 8] =
-            ["end", "gpr", "rip", "flags", "segments", "x87", "vector", "memory"];
-        let present = NAMES.iter().enumerate().filter(|(bit, _)| self.0 & 1 << bit != 0);
+        const NAMES: [&str; 8] = [
+            "end", "gpr", "rip", "flags", "segments", "x87", "vector", "memory",
+        ];
+        let present = NAMES
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| self.0 & 1 << bit != 0);
         present.map(|(_, name)| *name).collect::<Vec<_>>().join("+")
     }
 }
@@ -72,9 +76,8 @@ pub fn differing(
         ignored |= undefined(instruction, case);
     }
     parts.add(Parts::FLAGS, (a.rflags ^ b.rflags) & !ignored != 0);
-    let segments_differ = a.selectors != b.selectors
-        || a.fs_base != b.fs_base
-        || a.gs_base != b.gs_base;
+    let segments_differ =
+        a.selectors != b.selectors || a.fs_base != b.fs_base || a.gs_base != b.gs_base;
     parts.add(Parts::SEGMENTS, segments_differ);
     let (x, y) = (&host.state.xsave.0, &subject.state.xsave.0);
     if x != y {
@@ -87,8 +90,16 @@ pub fn differing(
 fn same_end(host: &End, subject: &End) -> bool {
     match (host, subject) {
         (
-            End::Exception { vector: 14, error, address },
-            End::Exception { vector: 14, error: other, address: other_address },
+            End::Exception {
+                vector: 14,
+                error,
+                address,
+            },
+            End::Exception {
+                vector: 14,
+                error: other,
+                address: other_address,
+            },
         ) if *address >= KERNEL_HALF => {
             address == other_address && error & !FAULT_PRESENT == other & !FAULT_PRESENT
         }
@@ -115,7 +126,9 @@ pub fn unpromised(
         },
         _ => &[],
     };
-    let Some((_, linear)) = aimed.first() else { return Vec::new() };
+    let Some((_, linear)) = aimed.first() else {
+        return Vec::new();
+    };
     ranges
         .iter()
         .filter_map(|(from, to)| {

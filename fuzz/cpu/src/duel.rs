@@ -21,8 +21,8 @@ pub enum Verdict {
     Agreed {
         /// The form that ran.
         code: Code,
-        /// Whether it ended in an exception.
-        faulted: bool,
+        /// The exception it ended in.
+        vector: Option<u8>,
     },
     /// They do not.
     Differed {
@@ -51,7 +51,9 @@ pub struct Duel {
 
 impl core::fmt::Debug for Duel {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Duel").field("generator", &self.generator).finish_non_exhaustive()
+        f.debug_struct("Duel")
+            .field("generator", &self.generator)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,7 +65,13 @@ impl Duel {
     pub fn new(generator: Generator, mode: Mode, make: &MakeSubject) -> io::Result<Self> {
         let host = Host::new(mode)?;
         let subject = make(&host, mode)?;
-        Ok(Self { generator, host, subject, background: Vec::new(), before: Vec::new() })
+        Ok(Self {
+            generator,
+            host,
+            subject,
+            background: Vec::new(),
+            before: Vec::new(),
+        })
     }
 
     /// Starts the epoch of case `index` on both sides.
@@ -80,10 +88,18 @@ impl Duel {
 
     /// Draws case `index`, runs it on both sides and compares.
     pub fn fight(&mut self, index: u64) -> Verdict {
-        let Some(Generated { case, instruction, treatment, aimed }) = self.generator.case(index)
+        let Some(Generated {
+            case,
+            instruction,
+            treatment,
+            aimed,
+        }) = self.generator.case(index)
         else {
             return Verdict::Skipped;
         };
+        if matches!(treatment, Treatment::Absent(_)) && !self.subject.has_model() {
+            return Verdict::Skipped;
+        }
         for poke in &case.pokes {
             let range = poke.offset..poke.offset + poke.length;
             let bytes = &poke.bytes[..poke.length];
@@ -105,7 +121,10 @@ impl Duel {
         parts.add(Parts::MEMORY, !same_memory);
         let code = instruction.code();
         let verdict = if parts.is_empty() {
-            Verdict::Agreed { code, faulted: host.end != End::Completed }
+            Verdict::Agreed {
+                code,
+                vector: host.end.vector(),
+            }
         } else {
             let mut text = report::disassembly(&instruction, &case);
             text.push('\n');
@@ -142,5 +161,12 @@ fn refused(case: &crate::state::Case) -> Outcome {
     const INVALID_OPCODE: u8 = 6;
     let mut state = case.state;
     state.xsave.normalise();
-    Outcome { end: End::Exception { vector: INVALID_OPCODE, error: 0, address: 0 }, state }
+    Outcome {
+        end: End::Exception {
+            vector: INVALID_OPCODE,
+            error: 0,
+            address: 0,
+        },
+        state,
+    }
 }

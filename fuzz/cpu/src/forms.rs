@@ -1,6 +1,8 @@
 //! Every opcode form the decoder knows, as the bytes that encode it.
 
-use iced_x86::{Code, EncodingKind, MandatoryPrefix, OpCodeInfo, OpCodeOperandKind, OpCodeTableKind};
+use iced_x86::{
+    Code, EncodingKind, MandatoryPrefix, OpCodeInfo, OpCodeOperandKind, OpCodeTableKind,
+};
 
 use crate::random::Random;
 use crate::state::Mode;
@@ -37,7 +39,11 @@ pub fn forms(mode: Mode) -> Vec<Form> {
                     K::r32_vvvv | K::r64_vvvv | K::k_vvvv | K::xmm_vvvv | K::ymm_vvvv | K::tmm_vvvv
                 )
             });
-            Form { code, info, uses_vvvv }
+            Form {
+                code,
+                info,
+                uses_vvvv,
+            }
         })
         .collect()
 }
@@ -122,9 +128,21 @@ impl Form {
             OpCodeTableKind::T0F3A => 3,
             _ => 1,
         };
-        let length = if info.is_lig() { random.below(2) as u8 } else { info.l() as u8 & 1 };
-        let w = if info.is_wig() { random.below(2) as u8 } else { info.w() as u8 };
-        let vvvv = if self.uses_vvvv || random.one_in(40) { random.below(16) as u8 } else { 15 };
+        let length = if info.is_lig() {
+            random.below(2) as u8
+        } else {
+            info.l() as u8 & 1
+        };
+        let w = if info.is_wig() {
+            random.below(2) as u8
+        } else {
+            info.w() as u8
+        };
+        let vvvv = if self.uses_vvvv || random.one_in(40) {
+            random.below(16) as u8
+        } else {
+            15
+        };
         // Outside 64-bit mode, R and X inverted must be ones: C4 and C5 are LES and LDS otherwise.
         let mut extension = random.below(8) as u8;
         if mode == Mode::Compatibility || random.one_in(2) {

@@ -8,9 +8,9 @@ use crate::layout::{
 };
 use crate::operands::{Solver, aim_displacement, decode};
 use crate::random::Random;
-use crate::rules::{Rules, Treatment};
+use crate::rules::{AVX512, Rules, Treatment, may_be_avx512};
 use crate::state::{
-    Case, MXCSR, Mode, State, X87_REGISTERS, XMM_REGISTERS, YMM_HIGH, Xsave, base_registers,
+    Case, MXCSR, Mode, State, X87_REGISTERS, XMM_REGISTERS, Xsave, YMM_HIGH, base_registers,
 };
 use crate::tune::{landing, lands_in_itself, tune};
 
@@ -103,9 +103,15 @@ impl Generator {
     pub fn case(&mut self, index: u64) -> Option<Generated> {
         let mut random = Random::new(self.seed, CASES, index);
         let mut bytes = Vec::with_capacity(48);
-        self.draw_bytes(&mut random, &mut bytes);
         let mut rip = CODE_BASE + 0x800;
-        let (mut instruction, constants) = decode(&bytes, self.mode, rip);
+        self.draw_bytes(&mut random, &mut bytes);
+        let (mut instruction, mut constants) = decode(&bytes, self.mode, rip);
+        // Most refused encodings say the same: keep few of them.
+        while instruction.is_invalid() && !random.one_in(6) {
+            bytes.clear();
+            self.draw_bytes(&mut random, &mut bytes);
+            (instruction, constants) = decode(&bytes, self.mode, rip);
+        }
         if instruction.is_invalid() {
             // What follows an unknown encoding must not become part of a longer known one.
             let length = instruction.len().clamp(1, 15);
@@ -119,7 +125,11 @@ impl Generator {
         {
             return None;
         }
-        let treatment = self.rules.of(instruction.code());
+        let treatment = if instruction.is_invalid() && may_be_avx512(&bytes) {
+            Treatment::Absent(AVX512)
+        } else {
+            self.rules.of(instruction.code())
+        };
         if matches!(treatment, Treatment::Skip(_)) || instruction.mnemonic() == Mnemonic::Wait {
             return None;
         }
@@ -130,7 +140,10 @@ impl Generator {
             index,
             mode: self.mode,
             bytes,
-            state: State { registers: base_registers(self.mode), xsave: self.background },
+            state: State {
+                registers: base_registers(self.mode),
+                xsave: self.background,
+            },
             pokes: Vec::new(),
         };
         case.state.registers.rip = rip;
@@ -163,7 +176,12 @@ impl Generator {
         if names_harness(&case) || self.solver.reaches_harness(&instruction, &case) {
             return None;
         }
-        Some(Generated { case, instruction, treatment, aimed })
+        Some(Generated {
+            case,
+            instruction,
+            treatment,
+            aimed,
+        })
     }
 
     /// Most cases are written from a form, some of those are then damaged, a few are noise.
@@ -176,7 +194,10 @@ impl Generator {
             }
             return;
         }
-        let form = &self.forms[random.below(self.forms.len() as u64) as usize];
+        let mut form = self.form(random);
+        if matches!(self.rules.of(form.code), Treatment::Absent(_)) && !random.one_in(8) {
+            form = self.form(random);
+        }
         form.write(random, self.mode, bytes);
         if noise <= 2 {
             for _ in 0..=random.below(3) {
@@ -191,6 +212,10 @@ impl Generator {
                 bytes.insert(0, random.pick(&PREFIXES));
             }
         }
+    }
+
+    fn form(&self, random: &mut Random) -> Form {
+        random.pick(&self.forms)
     }
 
     /// Points a relative branch at a landing place, as far as its displacement reaches.
@@ -267,9 +292,7 @@ fn placement(random: &mut Random, length: u64) -> u64 {
 
 /// A pointer into the harness, directly or through a segment, must not even be near a register.
 fn names_harness(case: &Case) -> bool {
-    let near = |value: u64| {
-        value.wrapping_sub(HARNESS_BASE - PAGE) < HARNESS_LEN + 2 * PAGE
-    };
+    let near = |value: u64| value.wrapping_sub(HARNESS_BASE - PAGE) < HARNESS_LEN + 2 * PAGE;
     case.state.registers.gpr.iter().any(|value| {
         let value = *value & 0xffff_ffff;
         near(value) || near(value.wrapping_add(FS_BASE)) || near(value.wrapping_add(GS_BASE))

@@ -33,13 +33,25 @@ impl Host {
         map_at(CODE_BASE, CODE_LEN, libc::PROT_READ | libc::PROT_EXEC, code)?;
         let writable_code = map_anywhere(CODE_LEN, code)?;
         let data = shared_memory(DATA_LEN)?;
-        map_at(DATA_BASE, DATA_LEN, libc::PROT_READ | libc::PROT_WRITE, data)?;
-        protect(DATA_BASE + DATA_WRITABLE, DATA_LEN - DATA_WRITABLE, libc::PROT_READ)?;
+        map_at(
+            DATA_BASE,
+            DATA_LEN,
+            libc::PROT_READ | libc::PROT_WRITE,
+            data,
+        )?;
+        protect(
+            DATA_BASE + DATA_WRITABLE,
+            DATA_LEN - DATA_WRITABLE,
+            libc::PROT_READ,
+        )?;
         let harness = shared_memory(HARNESS_LEN)?;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         map_at(HARNESS_BASE, HARNESS_LEN, protection, harness)?;
         let text = trampoline();
-        assert!(text.len() <= PAGE as usize, "the trampoline grew over its page");
+        assert!(
+            text.len() <= PAGE as usize,
+            "the trampoline grew over its page"
+        );
         // SAFETY: the harness window was just mapped writable and the code window's alias is
         // CODE_LEN long; neither overlaps the source.
         unsafe {
@@ -53,7 +65,11 @@ impl Host {
         }
         crate::signals::install()?;
         crate::sandbox::forbid_system_calls_of_cases()?;
-        let host = Self { labels: labels(), mode, code: writable_code };
+        let host = Self {
+            labels: labels(),
+            mode,
+            code: writable_code,
+        };
         load_selectors(&base_registers(mode).selectors);
         Ok(host)
     }
@@ -147,7 +163,10 @@ impl Host {
     fn outcome(&self, case: &Case) -> Outcome {
         // SAFETY: as in `run`; the case has ended.
         let frame = unsafe { &mut *frame() };
-        let mut state = State { registers: frame.output, xsave: frame.output_xsave };
+        let mut state = State {
+            registers: frame.output,
+            xsave: frame.output_xsave,
+        };
         state.xsave.normalise();
         let registers = &mut state.registers;
         let end = if frame.signal == 0 {
@@ -155,7 +174,14 @@ impl Host {
             registers.selectors[1] = case.state.registers.selectors[1];
             End::Completed
         } else {
-            self.end_of_signal(case, frame.signal, frame.trap, frame.error, frame.cr2, registers)
+            self.end_of_signal(
+                case,
+                frame.signal,
+                frame.trap,
+                frame.error,
+                frame.cr2,
+                registers,
+            )
         };
         if case.mode == Mode::Compatibility {
             clear_invisible(registers);
@@ -289,9 +315,20 @@ fn map_at(address: u64, length: u64, protection: i32, file: libc::c_int) -> io::
     let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_POPULATE;
     // SAFETY: NOREPLACE cannot disturb an existing mapping.
     let mapped = unsafe {
-        libc::mmap(address as *mut libc::c_void, length as usize, protection, flags, file, 0)
+        libc::mmap(
+            address as *mut libc::c_void,
+            length as usize,
+            protection,
+            flags,
+            file,
+            0,
+        )
     };
-    if mapped as u64 == address { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if mapped as u64 == address {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn map_anywhere(length: u64, file: libc::c_int) -> io::Result<*mut u8> {
@@ -299,7 +336,14 @@ fn map_anywhere(length: u64, file: libc::c_int) -> io::Result<*mut u8> {
     let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
     // SAFETY: a new mapping at an address of the kernel's choice.
     let mapped = unsafe {
-        libc::mmap(core::ptr::null_mut(), length as usize, protection, flags, file, 0)
+        libc::mmap(
+            core::ptr::null_mut(),
+            length as usize,
+            protection,
+            flags,
+            file,
+            0,
+        )
     };
     if mapped == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
@@ -311,5 +355,9 @@ fn protect(address: u64, length: u64, protection: i32) -> io::Result<()> {
     // SAFETY: only called on the windows this module mapped itself.
     let result =
         unsafe { libc::mprotect(address as *mut libc::c_void, length as usize, protection) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

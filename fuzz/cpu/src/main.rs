@@ -75,10 +75,14 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             options.coverage = true;
             continue;
         }
-        let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let value = arguments
+            .next()
+            .ok_or_else(|| format!("{name} needs a value"))?;
         let number = || {
             let digits = value.replace('_', "");
-            digits.parse::<u64>().map_err(|_| format!("{name}: {value:?} is not a number"))
+            digits
+                .parse::<u64>()
+                .map_err(|_| format!("{name}: {value:?} is not a number"))
         };
         match name.as_str() {
             "--cases" => options.plan.cases = number()?,
@@ -122,8 +126,8 @@ fn one(plan: &Plan, index: u64) -> io::Result<bool> {
             println!("case {index}: the draw gave nothing to run");
             true
         }
-        Verdict::Agreed { faulted, .. } => {
-            println!("case {index}: agreed{}", if faulted { ", with an exception" } else { "" });
+        Verdict::Agreed { vector, .. } => {
+            println!("case {index}: agreed, exception {vector:?}");
             true
         }
         Verdict::Differed { parts, text, .. } => {
@@ -152,6 +156,15 @@ fn many(options: &Options) -> io::Result<bool> {
             }
         }
     }
+    let vectors = summary
+        .by_vector
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count != 0);
+    let vectors: Vec<String> = vectors
+        .map(|(vector, count)| format!("{vector}: {count}"))
+        .collect();
+    println!("exceptions by vector: {}", vectors.join(", "));
     println!(
         "fuzz-cpu: {} cases ({} with an exception, {} draws skipped), {} forms, seed {}, {} differed",
         summary.cases,
@@ -165,14 +178,22 @@ fn many(options: &Options) -> io::Result<bool> {
 }
 
 fn print_examples(plan: &Plan, summary: &Summary) {
-    let name = |number: u16| Code::values().nth(usize::from(number)).unwrap_or(Code::INVALID);
+    let name = |number: u16| {
+        Code::values()
+            .nth(usize::from(number))
+            .unwrap_or(Code::INVALID)
+    };
     let mut previous = None;
     for example in &summary.examples {
         if previous == Some((example.code, example.parts)) {
             continue;
         }
         previous = Some((example.code, example.parts));
-        let count = summary.differed_by_code.get(&example.code).copied().unwrap_or(0);
+        let count = summary
+            .differed_by_code
+            .get(&example.code)
+            .copied()
+            .unwrap_or(0);
         println!(
             "--- {:?}: {count} differed, in {}; --seed {} --case {} --mode {}{}\n{}",
             name(example.code),
@@ -180,7 +201,10 @@ fn print_examples(plan: &Plan, summary: &Summary) {
             plan.seed,
             example.index,
             plan.mode.bitness(),
-            plan.only.as_ref().map(|only| format!(" --only {only}")).unwrap_or_default(),
+            plan.only
+                .as_ref()
+                .map(|only| format!(" --only {only}"))
+                .unwrap_or_default(),
             example.text
         );
     }

@@ -22,21 +22,21 @@ pub fn decode(bytes: &[u8], mode: Mode, rip: u64) -> (Instruction, ConstantOffse
 pub fn address(random: &mut Random, size: u64) -> u64 {
     let size = size.max(1);
     let within = |random: &mut Random| random.below(size + 1);
-    match random.below(40) {
-        0..=17 => DATA_BASE + random.below(DATA_WRITABLE - size.min(PAGE)) / 64 * 64,
-        18..=25 => DATA_BASE + random.below(DATA_WRITABLE - size.min(PAGE)),
+    match random.below(80) {
+        0..=57 => DATA_BASE + random.below(DATA_WRITABLE - size.min(PAGE)) / 64 * 64,
+        58..=63 => DATA_BASE + random.below(DATA_WRITABLE - size.min(PAGE)),
         // From the first page into the second.
-        26..=30 => DATA_BASE + PAGE - within(random),
+        64..=70 => DATA_BASE + PAGE - within(random),
         // From the writable pages into the read-only one.
-        31..=32 => DATA_BASE + 2 * PAGE - within(random),
-        33 => DATA_BASE + 2 * PAGE + random.below(PAGE) / 16 * 16,
+        71..=72 => DATA_BASE + 2 * PAGE - within(random),
+        73 => DATA_BASE + 2 * PAGE + random.below(PAGE) / 16 * 16,
         // Out of the window on either side.
-        34 => DATA_BASE + DATA_LEN - within(random),
-        35 => DATA_BASE - within(random),
-        36 => DATA_BASE + DATA_LEN + random.below(PAGE),
+        74 => DATA_BASE + DATA_LEN - within(random),
+        75 => DATA_BASE - within(random),
+        76 => DATA_BASE + DATA_LEN + random.below(PAGE),
         // The canonical boundary from both sides, and anywhere beyond it.
-        37 => (1 << 47) - within(random),
-        38 => (0xffff_8000_0000_0000_u64).wrapping_sub(within(random)),
+        77 => (1 << 47) - within(random),
+        78 => (0xffff_8000_0000_0000_u64).wrapping_sub(within(random)),
         _ => random.next(),
     }
 }
@@ -49,8 +49,8 @@ pub fn aim_displacement(
     constants: &ConstantOffsets,
     bytes: &mut [u8],
 ) -> bool {
-    let absolute = instruction.memory_base() == Register::None
-        && instruction.memory_index() == Register::None;
+    let absolute =
+        instruction.memory_base() == Register::None && instruction.memory_index() == Register::None;
     if !constants.has_displacement() || !(instruction.is_ip_rel_memory_operand() || absolute) {
         return false;
     }
@@ -88,7 +88,9 @@ pub struct Solver {
 
 impl Default for Solver {
     fn default() -> Self {
-        Self { info: InstructionInfoFactory::new() }
+        Self {
+            info: InstructionInfoFactory::new(),
+        }
     }
 }
 
@@ -107,7 +109,9 @@ impl Solver {
         instruction: &Instruction,
         case: &mut Case,
     ) -> Vec<(UsedMemory, u64)> {
-        let info = self.info.info_options(instruction, InstructionInfoOptions::NONE);
+        let info = self
+            .info
+            .info_options(instruction, InstructionInfoOptions::NONE);
         for used in info.used_registers() {
             fill_register(random, used.register(), case);
         }
@@ -129,7 +133,9 @@ impl Solver {
 
     /// Whether an access may touch memory that exists only in the host process.
     pub fn reaches_harness(&mut self, instruction: &Instruction, case: &Case) -> bool {
-        let info = self.info.info_options(instruction, InstructionInfoOptions::NO_REGISTER_USAGE);
+        let info = self
+            .info
+            .info_options(instruction, InstructionInfoOptions::NO_REGISTER_USAGE);
         info.used_memory().iter().any(|memory| {
             let address = memory.virtual_address(0, |register, _, _| {
                 if register.is_segment_register() {
@@ -139,7 +145,11 @@ impl Solver {
                     return Some(0);
                 }
                 let value = case.state.registers.gpr.get(register.number())?;
-                Some(if register.is_gpr32() { *value & 0xffff_ffff } else { *value })
+                Some(if register.is_gpr32() {
+                    *value & 0xffff_ffff
+                } else {
+                    *value
+                })
             });
             let length = memory.memory_size().size() as u64 + 64;
             address.is_some_and(|start| crate::layout::touches_harness(start, length))
@@ -168,7 +178,9 @@ fn aim(
         let gpr = &mut case.state.registers.gpr;
         if base.is_gpr() {
             let start = DATA_BASE + random.below(PAGE);
-            gpr[base.number()] = start.wrapping_sub(memory.displacement()).wrapping_sub(segment);
+            gpr[base.number()] = start
+                .wrapping_sub(memory.displacement())
+                .wrapping_sub(segment);
         }
         return None;
     }
@@ -214,7 +226,11 @@ fn aim(
     if index.is_gpr() {
         *pinned |= 1 << index.number();
     }
-    Some(if narrow { segment.wrapping_add(truncate(wanted)) } else { linear })
+    Some(if narrow {
+        segment.wrapping_add(truncate(wanted))
+    } else {
+        linear
+    })
 }
 
 /// Writes an operand value where the instruction will read; unpoked memory is the background.
@@ -231,11 +247,17 @@ fn poke(random: &mut Random, linear: u64, size: usize, case: &mut Case) {
 
 /// Places `bytes` at a linear address if the whole lies in the writable part of the window.
 pub fn poke_bytes(linear: u64, bytes: &[u8], case: &mut Case) -> bool {
-    let Some(offset) = data_offset(linear, bytes.len() as u64) else { return false };
+    let Some(offset) = data_offset(linear, bytes.len() as u64) else {
+        return false;
+    };
     if offset + bytes.len() > DATA_WRITABLE as usize || bytes.len() > 64 || bytes.is_empty() {
         return false;
     }
-    let mut poke = Poke { offset, length: bytes.len(), bytes: [0; 64] };
+    let mut poke = Poke {
+        offset,
+        length: bytes.len(),
+        bytes: [0; 64],
+    };
     poke.bytes[..bytes.len()].copy_from_slice(bytes);
     case.pokes.push(poke);
     true
@@ -302,7 +324,11 @@ pub fn is_far(instruction: &Instruction) -> bool {
         || instruction.is_call_far()
         || matches!(
             instruction.code(),
-            Code::Retfw | Code::Retfd | Code::Retfq | Code::Retfw_imm16 | Code::Retfd_imm16
+            Code::Retfw
+                | Code::Retfd
+                | Code::Retfq
+                | Code::Retfw_imm16
+                | Code::Retfd_imm16
                 | Code::Retfq_imm16
         )
 }

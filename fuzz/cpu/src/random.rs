@@ -9,7 +9,9 @@ impl Random {
     /// The stream for one purpose: `domain` keeps cases and epochs apart.
     pub fn new(seed: u64, domain: u64, index: u64) -> Self {
         let mut mixer = Self(seed ^ domain.rotate_left(32));
-        let start = mixer.next().wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let start = mixer
+            .next()
+            .wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut random = Self(start);
         random.0 = random.next();
         random
@@ -160,7 +162,10 @@ impl Random {
             10 => ((bits >> 8) as u16 & 0x7fff, random & !integer_bit),
             11 => (0x3fff, integer_bit),
             12 => (0x3ff0 + ((bits >> 8) as u16 & 0x5f), random | integer_bit),
-            13 => (0x3fff + ((bits >> 8) as u16 & 0x3f), (random | integer_bit) & !0xffff_ffff),
+            13 => (
+                0x3fff + ((bits >> 8) as u16 & 0x3f),
+                (random | integer_bit) & !0xffff_ffff,
+            ),
             _ => ((bits >> 8) as u16 & 0x7fff, random | integer_bit),
         };
         let mut value = [0; 10];

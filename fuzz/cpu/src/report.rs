@@ -18,7 +18,11 @@ const GPR: [&str; 16] = [
 pub fn disassembly(instruction: &Instruction, case: &Case) -> String {
     let mut text = String::new();
     NasmFormatter::new().format(instruction, &mut text);
-    let bytes: Vec<String> = case.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes: Vec<String> = case
+        .bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{text}  [{}]  {:?}", bytes.join(" "), instruction.code())
 }
 
@@ -26,7 +30,11 @@ pub fn disassembly(instruction: &Instruction, case: &Case) -> String {
 pub fn inputs(case: &Case) -> String {
     let mut text = String::new();
     let registers = &case.state.registers;
-    let _ = writeln!(text, "  rip {:016x}  rflags {:x}", registers.rip, registers.rflags);
+    let _ = writeln!(
+        text,
+        "  rip {:016x}  rflags {:x}",
+        registers.rip, registers.rflags
+    );
     for (row, chunk) in registers.gpr.chunks(4).enumerate() {
         for (column, value) in chunk.iter().enumerate() {
             let _ = write!(text, "  {:>3} {value:016x}", GPR[row * 4 + column]);
@@ -44,7 +52,11 @@ pub fn inputs(case: &Case) -> String {
     );
     for poke in &case.pokes {
         let address = DATA_BASE + poke.offset as u64;
-        let _ = writeln!(text, "  [{address:x}] = {}", hex(&poke.bytes[..poke.length]));
+        let _ = writeln!(
+            text,
+            "  [{address:x}] = {}",
+            hex(&poke.bytes[..poke.length])
+        );
     }
     text
 }
@@ -52,12 +64,23 @@ pub fn inputs(case: &Case) -> String {
 /// What differs between the two outcomes, one line a register.
 pub fn differences(case: &Case, host: &Outcome, subject: &Outcome) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "  end      host {}  subject {}", end(&host.end), end(&subject.end));
+    let _ = writeln!(
+        text,
+        "  end      host {}  subject {}",
+        end(&host.end),
+        end(&subject.end)
+    );
     let before = fields(&case.state);
-    let rows = before.iter().zip(fields(&host.state)).zip(fields(&subject.state));
+    let rows = before
+        .iter()
+        .zip(fields(&host.state))
+        .zip(fields(&subject.state));
     for (((name, before), (_, host)), (_, subject)) in rows {
         if host != subject {
-            let _ = writeln!(text, "  {name:<8} was {before}  host {host}  subject {subject}");
+            let _ = writeln!(
+                text,
+                "  {name:<8} was {before}  host {host}  subject {subject}"
+            );
         }
     }
     text
@@ -66,12 +89,21 @@ pub fn differences(case: &Case, host: &Outcome, subject: &Outcome) -> String {
 /// What differs between the two data windows.
 pub fn memory(before: &[u8], host: &[u8], subject: &[u8]) -> String {
     let mut text = String::new();
-    let rows = host.chunks(16).zip(subject.chunks(16)).zip(before.chunks(16));
-    let differing = rows.enumerate().filter(|(_, ((host, subject), _))| host != subject);
+    let rows = host
+        .chunks(16)
+        .zip(subject.chunks(16))
+        .zip(before.chunks(16));
+    let differing = rows
+        .enumerate()
+        .filter(|(_, ((host, subject), _))| host != subject);
     for (row, ((host, subject), before)) in differing.take(8) {
         let address = DATA_BASE + row as u64 * 16;
         let (was, host, subject) = (hex_raw(before), hex_raw(host), hex_raw(subject));
-        let _ = writeln!(text, "  [{address:x}] was {was}\n{:13}host {host}\n{:10}subject {subject}", "", "");
+        let _ = writeln!(
+            text,
+            "  [{address:x}] was {was}\n{:13}host {host}\n{:10}subject {subject}",
+            "", ""
+        );
     }
     text
 }
@@ -80,7 +112,11 @@ fn end(end: &End) -> String {
     match end {
         End::Completed => "completed".into(),
         End::Escaped => "escaped".into(),
-        End::Exception { vector, error, address } => {
+        End::Exception {
+            vector,
+            error,
+            address,
+        } => {
             format!("exception {vector} error {error:x} address {address:x}")
         }
     }
@@ -100,7 +136,12 @@ fn fields(state: &State) -> Vec<(String, String)> {
         fields.push(((*name).into(), format!("{value:04x}")));
     }
     let image = &state.xsave.0;
-    for (name, range) in [("fcw", 0..2), ("fsw", 2..4), ("ftw", 4..5), ("mxcsr", 24..28)] {
+    for (name, range) in [
+        ("fcw", 0..2),
+        ("fsw", 2..4),
+        ("ftw", 4..5),
+        ("mxcsr", 24..28),
+    ] {
         fields.push((name.into(), hex(&image[range])));
     }
     for number in 0..8 {
@@ -125,5 +166,9 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Bytes in memory order.
 fn hex_raw(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+    bytes
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

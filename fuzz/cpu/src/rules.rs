@@ -1,6 +1,6 @@
 //! Which forms are compared and which are not, each with the reason.
 
-use iced_x86::{Code, EncodingKind, Mnemonic};
+use iced_x86::{Code, CpuidFeature, EncodingKind, Mnemonic, OpCodeOperandKind};
 
 /// What is done with a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +19,44 @@ const RANDOM: &str = "the answer is random or depends on the time";
 const UMIP: &str = "the host's kernel runs with UMIP and emulates it; micro-guests test it";
 const LAYOUT: &str = "the host's XCR0 has more components; micro-guests test the layout";
 const HYPERCALL: &str = "reaches the host's hypervisor";
+/// Why AVX-512 is not compared.
+pub const AVX512: &str = "AVX-512 is outside every CPU model of stage 0";
 const WAIT: &str = "waits, or the host's kernel decides whether it may";
 
 /// The forms that are not simply compared, by mnemonic.
 const BY_MNEMONIC: &[(&str, &[Mnemonic])] = &[
-    (KERNEL, &[Mnemonic::Syscall, Mnemonic::Sysenter, Mnemonic::Int]),
-    (MODEL, &[Mnemonic::Cpuid, Mnemonic::Xgetbv, Mnemonic::Rdpid, Mnemonic::Lsl]),
-    (RANDOM, &[Mnemonic::Rdtsc, Mnemonic::Rdtscp, Mnemonic::Rdrand, Mnemonic::Rdseed]),
+    (
+        KERNEL,
+        &[Mnemonic::Syscall, Mnemonic::Sysenter, Mnemonic::Int],
+    ),
+    (
+        MODEL,
+        &[
+            Mnemonic::Cpuid,
+            Mnemonic::Xgetbv,
+            Mnemonic::Rdpid,
+            Mnemonic::Lsl,
+        ],
+    ),
+    (
+        RANDOM,
+        &[
+            Mnemonic::Rdtsc,
+            Mnemonic::Rdtscp,
+            Mnemonic::Rdrand,
+            Mnemonic::Rdseed,
+        ],
+    ),
     (RANDOM, &[Mnemonic::Rdpmc, Mnemonic::Rdpru]),
     (
         UMIP,
-        &[Mnemonic::Sgdt, Mnemonic::Sidt, Mnemonic::Sldt, Mnemonic::Smsw, Mnemonic::Str],
+        &[
+            Mnemonic::Sgdt,
+            Mnemonic::Sidt,
+            Mnemonic::Sldt,
+            Mnemonic::Smsw,
+            Mnemonic::Str,
+        ],
     ),
     (
         LAYOUT,
@@ -62,6 +89,102 @@ const BY_MNEMONIC: &[(&str, &[Mnemonic])] = &[
     ),
 ];
 
+/// Features that the richest CPU model declares, and those whose encodings are hints: a CPU without
+/// the feature executes them as a NOP or as the older instruction.
+fn is_modelled(feature: CpuidFeature) -> bool {
+    use CpuidFeature as F;
+    let declared = matches!(
+        feature,
+        F::INTEL8086
+            | F::INTEL8086_ONLY
+            | F::INTEL186
+            | F::INTEL286
+            | F::INTEL386
+            | F::INTEL486
+            | F::X64
+            | F::ADX
+            | F::AES
+            | F::AVX
+            | F::AVX2
+            | F::BMI1
+            | F::BMI2
+            | F::CLFLUSHOPT
+            | F::CLFSH
+            | F::CMOV
+            | F::CMPXCHG16B
+            | F::CPUID
+            | F::CX8
+            | F::F16C
+            | F::FMA
+            | F::FPU
+            | F::FPU287
+            | F::FPU387
+            | F::FSGSBASE
+            | F::FXSR
+            | F::INVPCID
+            | F::LZCNT
+            | F::MMX
+            | F::MOVBE
+            | F::MSR
+            | F::MULTIBYTENOP
+            | F::PAUSE
+            | F::PCLMULQDQ
+            | F::POPCNT
+            | F::PREFETCHW
+            | F::RDPID
+            | F::RDPMC
+            | F::RDRAND
+            | F::RDSEED
+            | F::RDTSCP
+            | F::SEP
+            | F::SHA
+            | F::SMAP
+            | F::SSE
+            | F::SSE2
+            | F::SSE3
+            | F::SSE4_1
+            | F::SSE4_2
+            | F::SSSE3
+            | F::SYSCALL
+            | F::TSC
+            | F::XSAVE
+    );
+    let hint = matches!(
+        feature,
+        F::CET_IBT
+            | F::CET_SS
+            | F::CLDEMOTE
+            | F::MPX
+            | F::PREFETCHITI
+            | F::PREFETCHWT1
+            | F::WBNOINVD
+    );
+    declared || hint
+}
+
+/// Whether bytes that the decoder refuses are an opmask instruction or an EVEX encoding to a host
+/// with AVX-512, which is less strict about unused fields.
+pub fn may_be_avx512(bytes: &[u8]) -> bool {
+    let is_prefix = |byte: &&u8| {
+        matches!(
+            byte,
+            0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3
+        )
+    };
+    let skip = bytes.iter().take_while(is_prefix).count();
+    let (map, opcode) = match bytes[skip..] {
+        [0x62, ..] => return true,
+        [0xc5, _, opcode, ..] => (1, opcode),
+        [0xc4, map, _, opcode, ..] => (map & 31, opcode),
+        _ => return false,
+    };
+    match map {
+        1 => matches!(opcode, 0x41..=0x4b | 0x90..=0x93 | 0x98 | 0x99),
+        3 => matches!(opcode, 0x30..=0x33),
+        _ => false,
+    }
+}
+
 /// The treatment of every `Code`, indexed by its number.
 #[derive(Debug)]
 pub struct Rules(Vec<Treatment>);
@@ -86,10 +209,24 @@ fn treatment(code: Code) -> Treatment {
             return Treatment::Skip(reason);
         }
     }
-    match code.op_code().encoding() {
-        EncodingKind::EVEX | EncodingKind::MVEX => {
-            Treatment::Absent("AVX-512 is outside every CPU model of stage 0")
+    let mask = |kind: &OpCodeOperandKind| {
+        use OpCodeOperandKind as K;
+        matches!(
+            kind,
+            K::k_reg | K::kp1_reg | K::k_rm | K::k_vvvv | K::k_or_mem
+        )
+    };
+    let op_code = code.op_code();
+    match op_code.encoding() {
+        EncodingKind::EVEX | EncodingKind::MVEX => Treatment::Absent(AVX512),
+        EncodingKind::VEX if op_code.op_kinds().iter().any(mask) => Treatment::Absent(AVX512),
+        _ if code
+            .cpuid_features()
+            .iter()
+            .all(|feature| is_modelled(*feature)) =>
+        {
+            Treatment::Compare
         }
-        _ => Treatment::Compare,
+        _ => Treatment::Absent("no CPU model declares the feature"),
     }
 }

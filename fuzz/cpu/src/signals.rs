@@ -4,8 +4,14 @@ use crate::frame::{frame, labels, signal_entry};
 use crate::state::Xsave;
 
 /// Every signal an exception of ring-3 code becomes, and the one of the system call filter.
-const SIGNALS: [libc::c_int; 6] =
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+const SIGNALS: [libc::c_int; 6] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
 
 const STACK_LEN: usize = 64 * 1024;
 
@@ -27,7 +33,11 @@ pub(crate) fn install() -> std::io::Result<()> {
         if stack == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
-        let alternate = libc::stack_t { ss_sp: stack, ss_flags: 0, ss_size: STACK_LEN };
+        let alternate = libc::stack_t {
+            ss_sp: stack,
+            ss_flags: 0,
+            ss_size: STACK_LEN,
+        };
         if libc::sigaltstack(&alternate, core::ptr::null_mut()) != 0 {
             return Err(std::io::Error::last_os_error());
         }

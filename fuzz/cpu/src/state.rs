@@ -161,11 +161,22 @@ pub fn base_registers(mode: Mode) -> Registers {
     use crate::layout::{FS_SELECTOR_32, GS_SELECTOR_32, USER_DS};
     let selectors = match mode {
         Mode::Long => [0, USER_CS_64, USER_DS, 0, 0, 0],
-        Mode::Compatibility => {
-            [USER_DS, USER_CS_32, USER_DS, USER_DS, FS_SELECTOR_32, GS_SELECTOR_32]
-        }
+        Mode::Compatibility => [
+            USER_DS,
+            USER_CS_32,
+            USER_DS,
+            USER_DS,
+            FS_SELECTOR_32,
+            GS_SELECTOR_32,
+        ],
     };
-    Registers { fs_base: FS_BASE, gs_base: GS_BASE, selectors, rflags: 0x202, ..Default::default() }
+    Registers {
+        fs_base: FS_BASE,
+        gs_base: GS_BASE,
+        selectors,
+        rflags: 0x202,
+        ..Default::default()
+    }
 }
 
 /// How a case ended.
@@ -185,6 +196,16 @@ pub enum End {
     /// It reached the host's kernel as a system call, or left the interpreter in another way that
     /// no ring-3 instruction of the model can.
     Escaped,
+}
+
+impl End {
+    /// The exception's vector.
+    pub fn vector(&self) -> Option<u8> {
+        match self {
+            Self::Exception { vector, .. } => Some(*vector),
+            _ => None,
+        }
+    }
 }
 
 /// End and state of a case. Memory stays in the runner's data window.

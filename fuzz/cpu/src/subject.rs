@@ -10,6 +10,11 @@ pub trait Subject {
     /// The data window, `DATA_LEN` bytes, for the harness to prepare and to inspect.
     fn data(&mut self) -> &mut [u8];
 
+    /// Whether it has a CPU model: if not, forms outside every model are not asked of it.
+    fn has_model(&self) -> bool {
+        true
+    }
+
     /// Overwrites the whole data window, its read-only page included.
     fn fill_data(&mut self, bytes: &[u8]) {
         self.data().copy_from_slice(bytes);

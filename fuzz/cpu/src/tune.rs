@@ -27,7 +27,11 @@ pub fn landing(random: &mut Random, case: &Case) -> u64 {
         _ if case.mode == Mode::Long => random.next(),
         _ => next + 16,
     };
-    if lands_in_itself(target, case) { next } else { target }
+    if lands_in_itself(target, case) {
+        next
+    } else {
+        target
+    }
 }
 
 /// Whether `target` is in the instruction's own bytes or inside the jump the host puts behind it.
@@ -75,7 +79,11 @@ fn count(random: &mut Random, instruction: &Instruction, case: &mut Case) {
     let repeats = instruction.has_rep_prefix() || instruction.has_repne_prefix();
     let counts = matches!(
         instruction.mnemonic(),
-        Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne | Mnemonic::Jcxz | Mnemonic::Jecxz
+        Mnemonic::Loop
+            | Mnemonic::Loope
+            | Mnemonic::Loopne
+            | Mnemonic::Jcxz
+            | Mnemonic::Jecxz
             | Mnemonic::Jrcxz
     );
     if !(repeats && instruction.is_string_instruction() || counts) {
@@ -129,7 +137,11 @@ fn comparand(
     let target = aimed.first().map(|(_, linear)| *linear);
     match (instruction.mnemonic(), target) {
         (Mnemonic::Cmpxchg, Some(linear)) => {
-            poke_bytes(linear, &gpr[RAX].to_le_bytes()[..instruction.memory_size().size()], case);
+            poke_bytes(
+                linear,
+                &gpr[RAX].to_le_bytes()[..instruction.memory_size().size()],
+                case,
+            );
         }
         (Mnemonic::Cmpxchg, None) if instruction.op0_register().is_gpr() => {
             let number = instruction.op0_register().full_register().number();
@@ -137,7 +149,11 @@ fn comparand(
         }
         (Mnemonic::Cmpxchg8b, Some(linear)) => {
             poke_bytes(linear, &(gpr[RAX] as u32).to_le_bytes(), case);
-            poke_bytes(linear.wrapping_add(4), &(gpr[RDX] as u32).to_le_bytes(), case);
+            poke_bytes(
+                linear.wrapping_add(4),
+                &(gpr[RDX] as u32).to_le_bytes(),
+                case,
+            );
         }
         (Mnemonic::Cmpxchg16b, Some(linear)) => {
             poke_bytes(linear, &gpr[RAX].to_le_bytes(), case);
@@ -171,7 +187,9 @@ fn control_words(
     aimed: &[(UsedMemory, u64)],
     case: &mut Case,
 ) {
-    let Some((_, linear)) = aimed.first() else { return };
+    let Some((_, linear)) = aimed.first() else {
+        return;
+    };
     let mut value = random.next() as u32 & !(1 << 17);
     if !random.one_in(8) {
         value &= 0xffff;
@@ -181,7 +199,11 @@ fn control_words(
             poke_bytes(*linear, &value.to_le_bytes(), case);
         }
         Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => {
-            poke_bytes(linear.wrapping_add(MXCSR as u64), &value.to_le_bytes(), case);
+            poke_bytes(
+                linear.wrapping_add(MXCSR as u64),
+                &value.to_le_bytes(),
+                case,
+            );
         }
         _ => {}
     }
@@ -228,7 +250,9 @@ fn selector(random: &mut Random) -> u16 {
         0..=4 => USER_CS_64,
         5 | 6 => USER_CS_32,
         7 => USER_DS,
-        8 => random.pick(&[0, 3, 0x10, 0x13, 0x30, 0x20, 0x40, 0x43, 0x50, 0x88, 0xfff8, 0x37]),
+        8 => random.pick(&[
+            0, 3, 0x10, 0x13, 0x30, 0x20, 0x40, 0x43, 0x50, 0x88, 0xfff8, 0x37,
+        ]),
         _ => random.next() as u16,
     }
 }
@@ -240,12 +264,20 @@ fn far_pointer(
     aimed: &[(UsedMemory, u64)],
     case: &mut Case,
 ) {
+    // A 32-bit far call into 64-bit code with a stack that wraps round hangs under the hypervisor of
+    // the host this was written on.
+    if case.mode == Mode::Compatibility && case.state.registers.gpr[4] < 16 {
+        case.state.registers.gpr[4] = DATA_BASE + 64;
+    }
     let selector = selector(random);
     let returns = instruction.flow_control() == FlowControl::Return;
     let linear = if returns {
         case.state.registers.gpr[4]
     } else {
-        match aimed.iter().find(|(memory, _)| memory.memory_size() == instruction.memory_size()) {
+        match aimed
+            .iter()
+            .find(|(memory, _)| memory.memory_size() == instruction.memory_size())
+        {
             Some((_, linear)) => *linear,
             None => return,
         }
@@ -257,7 +289,11 @@ fn far_pointer(
         _ => instruction.memory_size().size().saturating_sub(2).min(8),
     };
     if poke_bytes(linear, &target.to_le_bytes()[..slot], case) {
-        poke_bytes(linear.wrapping_add(slot as u64), &selector.to_le_bytes(), case);
+        poke_bytes(
+            linear.wrapping_add(slot as u64),
+            &selector.to_le_bytes(),
+            case,
+        );
     }
 }
 
@@ -275,7 +311,11 @@ fn interrupt_frame(
     };
     let flags = random.next() & 0x0025_4fd5 | 2;
     let new_stack = DATA_BASE + random.below(0x2000);
-    let stack_selector = if random.one_in(8) { selector(random) } else { USER_DS };
+    let stack_selector = if random.one_in(8) {
+        selector(random)
+    } else {
+        USER_DS
+    };
     let words = [
         target,
         u64::from(selector(random)),
