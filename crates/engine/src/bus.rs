@@ -21,9 +21,19 @@ pub enum Native {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Answered here; the offset is from the start of the claim.
-    Native { device: Native, offset: u64 },
+    Native {
+        /// Which.
+        device: Native,
+        /// Bytes into its claim.
+        offset: u64,
+    },
     /// Leaves the engine.
-    Python { token: u64, offset: u64 },
+    Python {
+        /// What the claim was made with.
+        token: u64,
+        /// Bytes into the claim.
+        offset: u64,
+    },
     /// Nobody's.
     Unclaimed,
 }

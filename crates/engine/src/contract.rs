@@ -69,13 +69,45 @@ pub struct CpuidEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VmExit {
     /// The guest reads a port; answer with [`Vcpu::complete_read`].
-    PioRead { token: u64, offset: u64, size: u8 },
+    PioRead {
+        /// What the claim was made with.
+        token: u64,
+        /// Bytes into the claim.
+        offset: u64,
+        /// Bytes accessed.
+        size: u8,
+    },
     /// The guest wrote a port.
-    PioWrite { token: u64, offset: u64, size: u8, value: u64 },
+    PioWrite {
+        /// What the claim was made with.
+        token: u64,
+        /// Bytes into the claim.
+        offset: u64,
+        /// Bytes accessed.
+        size: u8,
+        /// Little-endian, zero-extended.
+        value: u64,
+    },
     /// The guest reads device memory; answer with [`Vcpu::complete_read`].
-    MmioRead { token: u64, offset: u64, size: u8 },
+    MmioRead {
+        /// What the claim was made with.
+        token: u64,
+        /// Bytes into the claim.
+        offset: u64,
+        /// Bytes accessed.
+        size: u8,
+    },
     /// The guest wrote device memory.
-    MmioWrite { token: u64, offset: u64, size: u8, value: u64 },
+    MmioWrite {
+        /// What the claim was made with.
+        token: u64,
+        /// Bytes into the claim.
+        offset: u64,
+        /// Bytes accessed.
+        size: u8,
+        /// Little-endian, zero-extended.
+        value: u64,
+    },
     /// Triple fault: the machine resets or ends.
     Shutdown,
     /// Somebody kicked this vCPU.
@@ -91,14 +123,14 @@ pub struct VcpuStats {
     pub instructions: u64,
     /// Accesses outside RAM, by route.
     pub routes: RouteCounts,
-    /// Interrupts and exceptions delivered.
+    /// Interrupts delivered.
     pub interrupts: u64,
-    /// See `interrupts`.
+    /// Exceptions delivered.
     pub exceptions: u64,
     /// Times the vCPU slept in HLT.
     pub halts: u64,
     /// Engine-private counters by name.
-    pub engine: [(&'static str, u64); 4],
+    pub engine: [(&'static str, u64); 3],
 }
 
 /// One virtual machine of one engine.
@@ -109,6 +141,8 @@ pub trait Vm: Send + Sync {
     fn bus(&self) -> &Bus;
     /// Interrupt controllers and timers.
     fn irqchip(&self) -> &Irqchip;
+    /// Rate of the guest's time-stamp counter in Hz.
+    fn tsc_hz(&self) -> u64;
     /// Fixes the CPUID model. APIC ids are filled in per vCPU.
     ///
     /// # Errors

@@ -1,0 +1,438 @@
+//! One virtual CPU as the interpreter holds it.
+
+pub mod debug;
+pub mod exception;
+pub mod features;
+pub mod flags;
+pub mod int;
+pub mod msr;
+pub mod registers;
+pub mod segment;
+pub mod snapshot;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use wardian_engine::bus::RouteCounts;
+use wardian_engine::signal::VcpuSignal;
+use wardian_engine::state::{Activity, Segment, TableRegister};
+
+use crate::board::Board;
+use crate::device_access::DeviceAccess;
+use crate::hostexec::{HostExec, XsaveArea};
+use crate::interp::block::BlockCache;
+use crate::interp::op::Op;
+use crate::mmu::Tlb;
+use exception::{Exception, Exec, Stop, StopReason, vector};
+use features::Features;
+use flags::Flags;
+use msr::Msrs;
+use registers::{REGISTER_SLOTS, RIP};
+use segment::SegmentExt;
+
+/// How the current code segment decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CodeMode {
+    /// 16-bit operands and addresses.
+    Bits16,
+    /// 32-bit operands and addresses.
+    Bits32,
+    /// 64-bit mode.
+    Bits64,
+}
+
+impl CodeMode {
+    /// The decoder's bitness.
+    #[must_use]
+    pub fn bitness(self) -> u32 {
+        match self {
+            Self::Bits16 => 16,
+            Self::Bits32 => 32,
+            Self::Bits64 => 64,
+        }
+    }
+}
+
+/// Control register bits.
+pub mod cr {
+    /// Protection enable.
+    pub const CR0_PE: u64 = 1;
+    /// Monitor coprocessor.
+    pub const CR0_MP: u64 = 1 << 1;
+    /// Emulation: no x87.
+    pub const CR0_EM: u64 = 1 << 2;
+    /// Task switched.
+    pub const CR0_TS: u64 = 1 << 3;
+    /// Extension type, always one.
+    pub const CR0_ET: u64 = 1 << 4;
+    /// Numeric error: #MF instead of an external interrupt.
+    pub const CR0_NE: u64 = 1 << 5;
+    /// Write protect.
+    pub const CR0_WP: u64 = 1 << 16;
+    /// Alignment mask.
+    pub const CR0_AM: u64 = 1 << 18;
+    /// Not write-through.
+    pub const CR0_NW: u64 = 1 << 29;
+    /// Cache disable.
+    pub const CR0_CD: u64 = 1 << 30;
+    /// Paging.
+    pub const CR0_PG: u64 = 1 << 31;
+    /// Time stamp disable.
+    pub const CR4_TSD: u64 = 1 << 2;
+    /// Debugging extensions.
+    pub const CR4_DE: u64 = 1 << 3;
+    /// Page size extensions.
+    pub const CR4_PSE: u64 = 1 << 4;
+    /// Physical address extension.
+    pub const CR4_PAE: u64 = 1 << 5;
+    /// Machine check enable.
+    pub const CR4_MCE: u64 = 1 << 6;
+    /// Global pages.
+    pub const CR4_PGE: u64 = 1 << 7;
+    /// RDPMC in user mode.
+    pub const CR4_PCE: u64 = 1 << 8;
+    /// FXSAVE and SSE enabled.
+    pub const CR4_OSFXSR: u64 = 1 << 9;
+    /// #XM enabled.
+    pub const CR4_OSXMMEXCPT: u64 = 1 << 10;
+    /// User-mode instruction prevention.
+    pub const CR4_UMIP: u64 = 1 << 11;
+    /// FSGSBASE instructions.
+    pub const CR4_FSGSBASE: u64 = 1 << 16;
+    /// Process-context identifiers.
+    pub const CR4_PCIDE: u64 = 1 << 17;
+    /// XSAVE enabled.
+    pub const CR4_OSXSAVE: u64 = 1 << 18;
+    /// Supervisor-mode execution prevention.
+    pub const CR4_SMEP: u64 = 1 << 20;
+    /// Supervisor-mode access prevention.
+    pub const CR4_SMAP: u64 = 1 << 21;
+    /// EFER: SYSCALL enable.
+    pub const EFER_SCE: u64 = 1;
+    /// EFER: long mode enable.
+    pub const EFER_LME: u64 = 1 << 8;
+    /// EFER: long mode active.
+    pub const EFER_LMA: u64 = 1 << 10;
+    /// EFER: no-execute enable.
+    pub const EFER_NXE: u64 = 1 << 11;
+}
+
+/// What the run loop must look at before the next block.
+pub mod event {
+    /// RFLAGS.TF is set.
+    pub const SINGLE_STEP: u32 = 1;
+    /// The next instruction runs with interrupts held off (after STI).
+    pub const STI_SHADOW: u32 = 1 << 1;
+    /// The next instruction runs with interrupts and debug traps held off (after MOV SS).
+    pub const MOV_SS_SHADOW: u32 = 1 << 2;
+    /// `pending_dr6` holds debug traps to deliver.
+    pub const DEBUG_TRAP: u32 = 1 << 3;
+    /// An instruction breakpoint is armed.
+    pub const CODE_BREAKPOINTS: u32 = 1 << 4;
+    /// Interrupts may have become deliverable.
+    pub const CHECK_INTERRUPTS: u32 = 1 << 5;
+    /// The vCPU is not running (HLT, or waiting for SIPI).
+    pub const NOT_RUNNING: u32 = 1 << 6;
+    /// Device answers of the current instruction are outstanding or can be forgotten.
+    pub const DEVICE: u32 = 1 << 7;
+    /// Those under which instructions run one at a time.
+    pub const STEPPING: u32 = SINGLE_STEP | STI_SHADOW | MOV_SS_SHADOW | CODE_BREAKPOINTS;
+    /// Thunks and decoded blocks are to be dropped, to make room.
+    pub const DROP_CODE: u32 = 1 << 8;
+}
+
+/// A virtual CPU. Hot fields first.
+pub struct Cpu {
+    /// General registers, then [`registers::ZERO`] and [`RIP`].
+    pub regs: [u64; REGISTER_SLOTS],
+    /// Lazy arithmetic flags.
+    pub flags: Flags,
+    /// End of the block being run; pulled in to stop after the current instruction.
+    pub ops_end: *const Op,
+    /// Software TLB.
+    pub tlb: Tlb,
+    /// Bases as address computation adds them: ES CS SS DS FS GS LDTR TR, then zero.
+    pub seg_base: [u64; 9],
+    /// RFLAGS without the arithmetic flags.
+    pub system_flags: u64,
+    /// Things the run loop must look at; see [`event`].
+    pub events: u32,
+    /// Instructions until the timers are looked at again.
+    pub budget: i64,
+    /// Instructions retired.
+    pub instructions: u64,
+    /// Current privilege level.
+    pub cpl: u8,
+    /// How code decodes.
+    pub mode: CodeMode,
+    /// Hidden parts of the segment registers; bases are authoritative in `seg_base`.
+    pub seg: [Segment; 8],
+    /// Why execution stopped, after an `Err(Stop)`.
+    pub stop: StopReason,
+
+    /// Control registers.
+    pub cr0: u64,
+    /// Page-fault address.
+    pub cr2: u64,
+    /// Page-table root.
+    pub cr3: u64,
+    /// Feature enables.
+    pub cr4: u64,
+    /// Extended feature enables.
+    pub efer: u64,
+    /// Enabled XSAVE components.
+    pub xcr0: u64,
+    /// PAE page-directory pointers, loaded with CR3 (Intel SDM vol. 3, 4.4.1).
+    pub pdptrs: [u64; 4],
+    /// Descriptor tables.
+    pub gdtr: TableRegister,
+    /// Interrupt table.
+    pub idtr: TableRegister,
+    /// DR0 to DR3.
+    pub dr: [u64; 4],
+    /// Debug status.
+    pub dr6: u64,
+    /// Debug control.
+    pub dr7: u64,
+    /// Debug traps waiting for the instruction boundary.
+    pub pending_dr6: u64,
+    /// Model-specific registers without a field of their own.
+    pub msrs: Msrs,
+    /// Running, halted, waiting for SIPI.
+    pub activity: Activity,
+    /// An NMI is being handled; the next waits for IRET.
+    pub nmi_blocked: bool,
+    /// An interrupt was seen while it could not be taken.
+    pub interrupt_waiting: bool,
+    /// x87, SSE and AVX registers.
+    pub vectors: Box<XsaveArea>,
+    /// Thunks that execute vector instructions on the host.
+    pub host: HostExec,
+    /// Decoded instructions.
+    pub blocks: BlockCache,
+    /// Accesses outside RAM made by the current instruction.
+    pub device: DeviceAccess,
+    /// What CPUID offers, as the instructions check it.
+    pub features: Features,
+    /// The machine around this vCPU.
+    pub board: Arc<Board>,
+    /// How other threads reach this vCPU.
+    pub signal: Arc<VcpuSignal>,
+    /// Index of this vCPU, also its initial APIC id.
+    pub index: usize,
+    /// Accesses outside RAM by route.
+    pub routes: RouteCounts,
+    /// Interrupts delivered.
+    pub interrupts: u64,
+    /// Exceptions delivered.
+    pub exceptions: u64,
+    /// Sleeps in HLT.
+    pub halts: u64,
+    /// PAUSEs since the host CPU was last given away.
+    pub pauses: u32,
+    /// Copy of `instructions` that other threads may read.
+    pub published_instructions: Arc<AtomicU64>,
+}
+
+/// Bytes for thunks. A booted Debian needs a tenth of it.
+const THUNK_BYTES: usize = 1 << 20;
+
+impl Cpu {
+    /// A vCPU in its power-on state; only the first one runs at once.
+    ///
+    /// # Errors
+    /// The host's refusal of memory for thunks.
+    pub fn new(
+        index: usize,
+        board: Arc<Board>,
+        signal: Arc<VcpuSignal>,
+        features: Features,
+    ) -> std::io::Result<Self> {
+        let mut cpu = Self {
+            regs: [0; REGISTER_SLOTS],
+            flags: Flags::from_bits(0),
+            ops_end: std::ptr::null(),
+            tlb: Tlb::default(),
+            seg_base: [0; 9],
+            system_flags: 0,
+            events: 0,
+            budget: 0,
+            instructions: 0,
+            cpl: 0,
+            mode: CodeMode::Bits16,
+            seg: [Segment::default(); 8],
+            stop: StopReason::None,
+            cr0: 0,
+            cr2: 0,
+            cr3: 0,
+            cr4: 0,
+            efer: 0,
+            xcr0: 1,
+            pdptrs: [0; 4],
+            gdtr: TableRegister::default(),
+            idtr: TableRegister::default(),
+            dr: [0; 4],
+            dr6: 0,
+            dr7: 0,
+            pending_dr6: 0,
+            msrs: Msrs::default(),
+            activity: Activity::Running,
+            nmi_blocked: false,
+            interrupt_waiting: false,
+            vectors: Box::default(),
+            host: HostExec::new(THUNK_BYTES)?,
+            blocks: BlockCache::default(),
+            device: DeviceAccess::default(),
+            features,
+            board,
+            signal,
+            index,
+            routes: RouteCounts::default(),
+            interrupts: 0,
+            exceptions: 0,
+            halts: 0,
+            pauses: 0,
+            published_instructions: Arc::default(),
+        };
+        cpu.reset();
+        if index > 0 {
+            cpu.activity = Activity::WaitForSipi;
+            cpu.events |= event::NOT_RUNNING;
+        }
+        Ok(cpu)
+    }
+
+    /// Full RFLAGS.
+    #[must_use]
+    pub fn rflags(&self) -> u64 {
+        self.system_flags | self.flags.bits() | flags::FIXED_1
+    }
+
+    /// Loads RFLAGS whole; the caller has masked what may not change.
+    pub fn set_rflags(&mut self, rflags: u64) {
+        const KEPT: u64 = flags::TF
+            | flags::IF
+            | flags::DF
+            | flags::IOPL
+            | flags::NT
+            | flags::RF
+            | flags::VM
+            | flags::AC
+            | flags::VIF
+            | flags::VIP
+            | flags::ID;
+        self.flags = Flags::from_bits(rflags);
+        self.system_flags = rflags & KEPT;
+        self.system_flags_changed();
+    }
+
+    /// To be called after `system_flags` changed: what depends on TF, IF and AC is brought up to date.
+    /// The instruction that called must end its block.
+    pub fn system_flags_changed(&mut self) {
+        if self.system_flags & flags::TF != 0 {
+            self.events |= event::SINGLE_STEP;
+        } else {
+            self.events &= !event::SINGLE_STEP;
+        }
+        if self.system_flags & flags::IF != 0 && self.interrupt_waiting {
+            self.events |= event::CHECK_INTERRUPTS;
+        }
+        self.select_tlb();
+    }
+
+    /// Instruction pointer (of the next instruction while one executes).
+    #[inline(always)]
+    #[must_use]
+    pub fn rip(&self) -> u64 {
+        self.regs[RIP]
+    }
+
+    /// IA-32e mode is active (64-bit or compatibility).
+    #[must_use]
+    pub fn long_mode(&self) -> bool {
+        self.efer & cr::EFER_LMA != 0
+    }
+
+    /// Protected mode, and not virtual-8086.
+    #[must_use]
+    pub fn protected(&self) -> bool {
+        self.cr0 & cr::CR0_PE != 0 && self.system_flags & flags::VM == 0
+    }
+
+    /// Loads a segment register's hidden part, and everything derived from it.
+    pub fn set_segment(&mut self, which: usize, segment: Segment) {
+        self.seg[which] = segment;
+        self.seg_base[which] = segment.base;
+        if which == segment::index::CS {
+            self.update_mode();
+        }
+    }
+
+    /// Sets an FS or GS base without touching the selector.
+    pub fn set_segment_base(&mut self, which: usize, base: u64) {
+        self.seg[which].base = base;
+        self.seg_base[which] = base;
+    }
+
+    /// To be called after CS, EFER.LMA or CR0.PE changed.
+    pub fn update_mode(&mut self) {
+        let cs = &self.seg[segment::index::CS];
+        self.mode = if self.long_mode() && cs.long() {
+            CodeMode::Bits64
+        } else if cs.big() {
+            CodeMode::Bits32
+        } else {
+            CodeMode::Bits16
+        };
+    }
+
+    /// Changes the privilege level.
+    pub fn set_cpl(&mut self, cpl: u8) {
+        self.cpl = cpl;
+        self.select_tlb();
+    }
+
+    /// Stops after the instruction that is executing now.
+    #[inline]
+    pub fn end_block(&mut self) {
+        self.ops_end = std::ptr::null();
+    }
+
+    /// Stops the current instruction with an exception.
+    ///
+    /// # Errors
+    /// Always: so that it can be returned.
+    #[cold]
+    pub fn fault<T>(&mut self, vector: u8, error: Option<u32>) -> Exec<T> {
+        self.stop =
+            StopReason::Exception(Exception { vector, error, address: self.cr2, dr6: 0 });
+        Err(Stop)
+    }
+
+    /// #UD.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn undefined<T>(&mut self) -> Exec<T> {
+        self.fault(vector::UD, None)
+    }
+
+    /// #GP with an error code.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn gp<T>(&mut self, error: u32) -> Exec<T> {
+        self.fault(vector::GP, Some(error))
+    }
+
+    /// The machine cannot be executed any further; the text goes to the user.
+    ///
+    /// # Errors
+    /// Always.
+    #[cold]
+    pub fn fail<T>(&mut self, why: String) -> Exec<T> {
+        self.stop = StopReason::Fail(why);
+        Err(Stop)
+    }
+}

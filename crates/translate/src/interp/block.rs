@@ -1,0 +1,183 @@
+//! Blocks of decoded instructions, found by guest-physical address.
+//!
+//! A block is straight-line code within one page. It is keyed by where its bytes are in guest-physical
+//! memory, so every mapping of a page shares its blocks, and it remembers the page's generation, so a
+//! store to the page by anyone makes it stale. The table is direct-mapped: a newcomer replaces what was
+//! in its slot, which bounds the memory.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::lower;
+use super::op::Op;
+use crate::cpu::exception::Exec;
+use crate::cpu::segment::index;
+use crate::cpu::{CodeMode, Cpu};
+
+/// Blocks kept per vCPU.
+const SLOTS: usize = 1 << 15;
+/// Instructions in one block: bounds the time between looks at interrupts.
+const MAX_OPS: usize = 48;
+/// Longest x86 instruction.
+const MAX_LENGTH: usize = 15;
+/// No key: keys have a mode in their top bits that no mode has.
+const NO_KEY: u64 = u64::MAX;
+
+/// The page a block's last instruction runs over into.
+struct Tail {
+    gpa: u64,
+    generation: u32,
+}
+
+/// Straight-line decoded code.
+pub struct Block {
+    key: u64,
+    generation: u32,
+    tail: Option<Tail>,
+    ops: Vec<Op>,
+}
+
+/// Decoded blocks of one vCPU.
+pub struct BlockCache {
+    slots: Vec<Block>,
+    /// Blocks decoded so far.
+    pub decoded: u64,
+}
+
+impl Default for BlockCache {
+    fn default() -> Self {
+        let empty = || Block { key: NO_KEY, generation: 0, tail: None, ops: Vec::new() };
+        Self { slots: (0..SLOTS).map(|_| empty()).collect(), decoded: 0 }
+    }
+}
+
+impl BlockCache {
+    /// Forgets everything decoded.
+    pub(crate) fn clear(&mut self) {
+        *self = Self { decoded: self.decoded, ..Self::default() };
+    }
+}
+
+/// The instructions of a block, first and one past the last. Valid until the next block is found.
+pub(crate) type Span = (*const Op, *const Op);
+
+impl Cpu {
+    /// The linear address of the next instruction.
+    #[inline(always)]
+    pub(crate) fn code_address(&self) -> u64 {
+        if self.mode == CodeMode::Bits64 {
+            self.rip()
+        } else {
+            self.seg_base[index::CS].wrapping_add(self.rip()) & 0xffff_ffff
+        }
+    }
+
+    /// Finds or decodes the block at RIP.
+    ///
+    /// # Errors
+    /// Faults of the instruction fetch.
+    #[inline(always)]
+    pub(crate) fn find_block(&mut self) -> Exec<Span> {
+        let gva = self.code_address();
+        let entry = *self.tlb.code(self.cpl == 3, gva);
+        if entry.tag == self.tlb.tag(gva) {
+            let key = block_key(entry.gpa | gva & 0xfff, self.mode);
+            let block = &self.blocks.slots[slot_of(key)];
+            // SAFETY: code entries point into RAM's generation table.
+            let generation = unsafe { &*entry.generation }.load(Ordering::Acquire);
+            if block.key == key && block.generation == generation && block.tail.is_none() {
+                let ops = block.ops.as_ptr_range();
+                return Ok((ops.start, ops.end));
+            }
+        }
+        self.find_block_slow(gva)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_block_slow(&mut self, gva: u64) -> Exec<Span> {
+        if self.mode != CodeMode::Bits64 && self.rip() > u64::from(self.seg[index::CS].limit) {
+            return self.gp(0);
+        }
+        let mut entry = *self.tlb.code(self.cpl == 3, gva);
+        if entry.tag != self.tlb.tag(gva) {
+            entry = self.translate_code(gva)?;
+        }
+        let gpa = entry.gpa | gva & 0xfff;
+        let key = block_key(gpa, self.mode);
+        let generation = generation_of(entry.generation);
+        let cached = &self.blocks.slots[slot_of(key)];
+        let fresh = cached.key == key && cached.generation == generation;
+        if fresh && self.tail_is_current(slot_of(key), gva)? {
+            let ops = self.blocks.slots[slot_of(key)].ops.as_ptr_range();
+            return Ok((ops.start, ops.end));
+        }
+        self.decode_block(gva, gpa, key, generation)
+    }
+
+    /// Whether the second page of a block that has one is still the page it was decoded from.
+    fn tail_is_current(&mut self, slot: usize, gva: u64) -> Exec<bool> {
+        let Some(Tail { gpa, generation }) = self.blocks.slots[slot].tail else { return Ok(true) };
+        let entry = self.translate_code((gva | 0xfff).wrapping_add(1))?;
+        Ok(entry.gpa == gpa && generation_of(entry.generation) == generation)
+    }
+
+    fn decode_block(&mut self, gva: u64, gpa: u64, key: u64, generation: u32) -> Exec<Span> {
+        let mut bytes = [0; MAX_OPS * MAX_LENGTH];
+        let in_page = (4096 - (gva & 0xfff) as usize).min(bytes.len());
+        self.fetch(gpa, &mut bytes[..in_page])?;
+        let mut ops = Vec::with_capacity(8);
+        let mut at = 0;
+        while ops.len() < MAX_OPS && at < in_page {
+            let ip = self.rip().wrapping_add(at as u64);
+            let Some((op, ends)) = lower::decode(self, &bytes[at..in_page], ip) else { break };
+            at += usize::from(op.len);
+            ops.push(op);
+            if ends {
+                break;
+            }
+        }
+        let mut tail = None;
+        if ops.is_empty() {
+            // The first instruction needs more bytes than the page has, or is no instruction at all.
+            let mut length = in_page.min(MAX_LENGTH);
+            if in_page < MAX_LENGTH {
+                let next = self.translate_code((gva | 0xfff).wrapping_add(1))?;
+                tail = Some(Tail { gpa: next.gpa, generation: generation_of(next.generation) });
+                self.fetch(next.gpa, &mut bytes[in_page..MAX_LENGTH])?;
+                length = MAX_LENGTH;
+            }
+            let ip = self.rip();
+            ops.push(match lower::decode(self, &bytes[..length], ip) {
+                Some((op, _)) => op,
+                None => lower::invalid(),
+            });
+        }
+        ops.shrink_to_fit();
+        self.blocks.decoded += 1;
+        let slot = &mut self.blocks.slots[slot_of(key)];
+        *slot = Block { key, generation, tail, ops };
+        let ops = slot.ops.as_ptr_range();
+        Ok((ops.start, ops.end))
+    }
+
+    fn fetch(&mut self, gpa: u64, out: &mut [u8]) -> Exec {
+        match self.board.ram.read(gpa, out) {
+            Ok(()) => Ok(()),
+            Err(error) => self.fail(error.to_string()),
+        }
+    }
+}
+
+fn generation_of(generation: *const AtomicU32) -> u32 {
+    // SAFETY: code entries point into RAM's generation table, which outlives the vCPU.
+    unsafe { &*generation }.load(Ordering::Acquire)
+}
+
+fn block_key(gpa: u64, mode: CodeMode) -> u64 {
+    gpa | (mode as u64) << 60
+}
+
+fn slot_of(key: u64) -> usize {
+    // Fibonacci hashing: neighbouring addresses spread over the table.
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % SLOTS
+}

@@ -1,0 +1,225 @@
+//! From bytes to an [`Op`]: the decoder's instruction is turned into operands that need no further
+//! thought at run time, and the family it belongs to chooses the handler.
+
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register};
+
+use super::op::{Addressing, Extra, Handler, Op};
+use super::{
+    alu, atomic, bits, branch, control, convert, far, flagops, io, legacy, mov, msr, muldiv, protect,
+    shift, stack, string, syscall, trap, vector, xsave,
+};
+use crate::cpu::exception::Exec;
+use crate::cpu::registers::offset_of;
+use crate::hostexec::HostOp;
+use crate::cpu::segment::index;
+use crate::cpu::{CodeMode, Cpu};
+
+/// What a family says of an instruction that is its own.
+pub(super) struct Lowered {
+    /// Executes it.
+    pub(super) run: Handler,
+    /// The handler wants the decoded instruction.
+    pub(super) keep: bool,
+    /// No other instruction of the block may follow without a look at the run loop's events.
+    pub(super) ends: bool,
+    /// Its thunk, if it is executed on the host.
+    pub(super) host: Option<HostOp>,
+}
+
+impl Lowered {
+    /// An ordinary instruction.
+    pub(super) fn plain(run: Handler) -> Option<Self> {
+        Some(Self { run, keep: false, ends: false, host: None })
+    }
+
+    /// An instruction whose handler looks at its operands itself.
+    pub(super) fn keep(run: Handler) -> Option<Self> {
+        Some(Self { run, keep: true, ends: false, host: None })
+    }
+
+    /// An instruction that may change where or how execution goes on.
+    pub(super) fn ends(run: Handler) -> Option<Self> {
+        Some(Self { run, keep: false, ends: true, host: None })
+    }
+
+    /// Both.
+    pub(super) fn keep_and_end(run: Handler) -> Option<Self> {
+        Some(Self { run, keep: true, ends: true, host: None })
+    }
+}
+
+/// Picks the instance of a generic handler for an operand size in bytes.
+macro_rules! by_size {
+    ($size:expr, $handler:ident $(, $more:ty)*) => {
+        match $size {
+            1 => $handler::<u8 $(, $more)*> as $crate::interp::op::Handler,
+            2 => $handler::<u16 $(, $more)*>,
+            4 => $handler::<u32 $(, $more)*>,
+            _ => $handler::<u64 $(, $more)*>,
+        }
+    };
+}
+pub(super) use by_size;
+
+/// Size in bytes of an instruction's operand `n`.
+pub(super) fn operand_size(ins: &Instruction, n: u32) -> usize {
+    match ins.op_kind(n) {
+        OpKind::Register => ins.op_register(n).size(),
+        OpKind::Memory => ins.memory_size().size(),
+        _ => 0,
+    }
+}
+
+/// Decodes one instruction. `None` if `bytes` end inside it. The flag says that the block ends here.
+pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)> {
+    let mut decoder = Decoder::with_ip(cpu.mode.bitness(), bytes, ip, DecoderOptions::NONE);
+    let ins = decoder.decode();
+    if ins.is_invalid() {
+        return match decoder.last_error() {
+            DecoderError::NoMoreBytes if bytes.len() < 15 => None,
+            // More than 15 bytes is #GP, not #UD (Intel SDM vol. 2, 2.3.11).
+            DecoderError::NoMoreBytes => Some((bare(too_long, 15), true)),
+            _ => Some((invalid(), true)),
+        };
+    }
+    let Some(Lowered { run, keep, ends, host }) = lower(cpu, &ins) else {
+        return Some((invalid(), true));
+    };
+    let mut op = bare(run, ins.len() as u8);
+    set_operands(&mut op, &ins, cpu.mode);
+    if keep {
+        op.extra = Some(Box::new(Extra { instruction: ins, host }));
+    }
+    Some((op, ends))
+}
+
+/// The instruction that raises #UD.
+pub(super) fn invalid() -> Op {
+    bare(undefined, 1)
+}
+
+fn lower(cpu: &mut Cpu, ins: &Instruction) -> Option<Lowered> {
+    alu::lower(ins)
+        .or_else(|| mov::lower(ins))
+        .or_else(|| branch::lower(ins, cpu.mode))
+        .or_else(|| stack::lower(ins, cpu.mode))
+        .or_else(|| shift::lower(ins))
+        .or_else(|| convert::lower(ins))
+        .or_else(|| muldiv::lower(ins))
+        .or_else(|| bits::lower(ins))
+        .or_else(|| string::lower(ins))
+        .or_else(|| atomic::lower(ins))
+        .or_else(|| flagops::lower(ins))
+        .or_else(|| io::lower(ins))
+        .or_else(|| legacy::lower(ins))
+        .or_else(|| trap::lower(ins))
+        .or_else(|| syscall::lower(ins))
+        .or_else(|| far::lower(ins))
+        .or_else(|| protect::lower(ins))
+        .or_else(|| control::lower(ins))
+        .or_else(|| msr::lower(ins))
+        .or_else(|| xsave::lower(ins))
+        .or_else(|| vector::lower(cpu, ins))
+}
+
+fn bare(run: Handler, len: u8) -> Op {
+    let zero = offset_of(Register::None);
+    Op {
+        run,
+        imm: 0,
+        disp: 0,
+        base: zero,
+        index: zero,
+        scale: 0,
+        seg: index::FLAT as u8,
+        dst: zero,
+        src: zero,
+        len,
+        addressing: Addressing::Plain,
+        extra: None,
+    }
+}
+
+fn set_operands(op: &mut Op, ins: &Instruction, mode: CodeMode) {
+    let mut registers = 0;
+    for n in 0..ins.op_count() {
+        match ins.op_kind(n) {
+            OpKind::Register if ins.op_register(n).is_gpr() => {
+                let offset = offset_of(ins.op_register(n));
+                match registers {
+                    0 => op.dst = offset,
+                    1 => op.src = offset,
+                    _ => {}
+                }
+                registers += 1;
+            }
+            OpKind::Memory => set_memory(op, ins, mode),
+            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
+                op.imm = ins.near_branch_target().wrapping_sub(ins.next_ip());
+            }
+            OpKind::Immediate8
+            | OpKind::Immediate16
+            | OpKind::Immediate32
+            | OpKind::Immediate64
+            | OpKind::Immediate8to16
+            | OpKind::Immediate8to32
+            | OpKind::Immediate8to64
+            | OpKind::Immediate32to64 => op.imm = ins.immediate(n),
+            _ => {}
+        }
+    }
+    // A memory destination leaves the only register as the source.
+    if ins.op0_kind() == OpKind::Memory {
+        op.src = op.dst;
+    }
+}
+
+fn set_memory(op: &mut Op, ins: &Instruction, mode: CodeMode) {
+    let (base, index_register) = (ins.memory_base(), ins.memory_index());
+    let width = address_size(ins, mode);
+    op.base = offset_of(base);
+    op.index = if index_register.is_gpr() { offset_of(index_register) } else { offset_of(Register::None) };
+    op.scale = ins.memory_index_scale().trailing_zeros() as u8;
+    op.disp = ins.memory_displacement64();
+    if base.is_ip() {
+        // The decoder gives the absolute target; RIP is a register of the file here.
+        op.disp = op.disp.wrapping_sub(ins.next_ip());
+    }
+    let segment = ins.memory_segment().number() as u8;
+    op.seg = segment;
+    op.addressing = match (mode, width) {
+        (CodeMode::Bits64, 8) => Addressing::Plain,
+        (CodeMode::Bits64, _) => Addressing::Long32,
+        (_, 2) => Addressing::Segmented16,
+        _ => Addressing::Segmented32,
+    };
+    if mode == CodeMode::Bits64 && usize::from(segment) < index::FS {
+        op.seg = index::FLAT as u8;
+    }
+}
+
+/// Bytes in the addresses of an instruction's memory operand.
+pub(super) fn address_size(ins: &Instruction, mode: CodeMode) -> usize {
+    let (base, index_register) = (ins.memory_base(), ins.memory_index());
+    if base != Register::None {
+        base.size()
+    } else if index_register.is_gpr() {
+        index_register.size()
+    } else {
+        match ins.memory_displ_size() {
+            2 => 2,
+            4 => 4,
+            8 => 8,
+            _ if mode == CodeMode::Bits64 => 8,
+            _ => 4,
+        }
+    }
+}
+
+fn undefined(cpu: &mut Cpu, _: &Op) -> Exec {
+    cpu.undefined()
+}
+
+fn too_long(cpu: &mut Cpu, _: &Op) -> Exec {
+    cpu.gp(0)
+}

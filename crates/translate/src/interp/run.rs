@@ -1,0 +1,280 @@
+//! The loop around the instructions: blocks, interrupts, exceptions, halts and exits.
+//!
+//! Between blocks the loop looks at two words: the signal other threads raise, and the events the
+//! instructions themselves left behind. Only if one of them is set does it leave the fast path.
+
+use std::sync::atomic::Ordering;
+
+use wardian_engine::contract::VmExit;
+use wardian_engine::signal::VcpuSignal;
+use wardian_engine::state::Activity;
+
+use super::deliver::Source;
+use crate::cpu::exception::{Exception, StopReason, vector};
+use crate::cpu::registers::RIP;
+use crate::cpu::segment::index;
+use crate::cpu::{CodeMode, Cpu, event, flags};
+use crate::mmu::canonical;
+
+/// Instructions between looks at the timers.
+const TIMER_BUDGET: i64 = 4096;
+
+impl Cpu {
+    /// Runs guest code until the machine is needed.
+    pub(crate) fn run(&mut self) -> VmExit {
+        self.device.resume();
+        loop {
+            if self.signal.pending() != 0 || self.events != 0 || self.budget < 0 {
+                if let Some(exit) = self.attend() {
+                    self.published_instructions.store(self.instructions, Ordering::Relaxed);
+                    return exit;
+                }
+                if self.activity != Activity::Running {
+                    continue;
+                }
+                if self.events & event::STEPPING != 0 {
+                    if let Some(exit) = self.step() {
+                        return exit;
+                    }
+                    continue;
+                }
+            }
+            if let Some(exit) = self.run_block(usize::MAX) {
+                self.published_instructions.store(self.instructions, Ordering::Relaxed);
+                return exit;
+            }
+        }
+    }
+
+    /// Runs the block at RIP, or its first `limit` instructions.
+    #[inline(always)]
+    fn run_block(&mut self, limit: usize) -> Option<VmExit> {
+        let Ok((first, end)) = self.find_block() else { return self.stopped() };
+        let mut op = first;
+        self.ops_end = if limit == 1 { first.wrapping_add(1) } else { end };
+        loop {
+            // SAFETY: `find_block` gives a non-empty span of a block that is replaced only by the
+            // next `find_block`; `op` stays below its end.
+            let current = unsafe { &*op };
+            self.regs[RIP] = self.regs[RIP].wrapping_add(u64::from(current.len));
+            if (current.run)(self, current).is_err() {
+                self.regs[RIP] = self.regs[RIP].wrapping_sub(u64::from(current.len));
+                self.account(first, op);
+                self.refine_fault(current);
+                return self.stopped();
+            }
+            // SAFETY: at most one past the end of the span.
+            op = unsafe { op.add(1) };
+            if op >= self.ops_end {
+                break;
+            }
+        }
+        self.account(first, op);
+        None
+    }
+
+    #[inline(always)]
+    fn account(&mut self, first: *const super::op::Op, end: *const super::op::Op) {
+        // SAFETY: both point into the same block.
+        let count = unsafe { end.offset_from(first) };
+        self.instructions += count as u64;
+        self.budget -= count as i64;
+    }
+
+    /// A non-canonical address formed with RSP or RBP is a stack fault (Intel SDM vol. 3, 6.15).
+    #[cold]
+    fn refine_fault(&mut self, op: &super::op::Op) {
+        use crate::cpu::registers::{RBP, RSP};
+        let StopReason::Exception(exception) = &self.stop else { return };
+        let general = exception.vector == vector::GP && exception.error == Some(0);
+        let stack_based = usize::from(op.base) == RSP * 8 || usize::from(op.base) == RBP * 8;
+        if general && stack_based && usize::from(op.seg) == index::FLAT && self.mode == CodeMode::Bits64 {
+            let gva = self.effective(op) & op.addressing.mask();
+            if !canonical(gva) {
+                self.stop = StopReason::Exception(Exception { vector: vector::SS, ..*exception });
+            }
+        }
+    }
+
+    /// Acts on why execution stopped.
+    #[cold]
+    #[inline(never)]
+    fn stopped(&mut self) -> Option<VmExit> {
+        match std::mem::take(&mut self.stop) {
+            StopReason::None => None,
+            StopReason::Exception(exception) => {
+                self.device.forget();
+                self.exception(exception)
+            }
+            StopReason::Device => self.device.take_exit(),
+            StopReason::Shutdown => Some(VmExit::Shutdown),
+            StopReason::Fail(why) => Some(VmExit::Fail(why)),
+        }
+    }
+
+    fn exception(&mut self, exception: Exception) -> Option<VmExit> {
+        self.events &= !(event::STI_SHADOW | event::MOV_SS_SHADOW);
+        match self.deliver_exception(exception) {
+            Ok(()) => None,
+            Err(_) => match std::mem::take(&mut self.stop) {
+                StopReason::Fail(why) => Some(VmExit::Fail(why)),
+                // Descriptor tables and stacks in device memory cannot be waited for.
+                _ => Some(VmExit::Shutdown),
+            },
+        }
+    }
+
+    /// One instruction under single-stepping, a shadow or instruction breakpoints, with the debug
+    /// traps that follow it.
+    #[cold]
+    #[inline(never)]
+    fn step(&mut self) -> Option<VmExit> {
+        let before = self.events;
+        let resume = self.system_flags & flags::RF != 0;
+        if before & event::CODE_BREAKPOINTS != 0 && !resume && before & event::MOV_SS_SHADOW == 0 {
+            let gva = self.code_address();
+            if let Some(dr6) = self.code_breakpoint(gva) {
+                let error = None;
+                return self.exception(Exception { vector: vector::DB, error, address: 0, dr6 });
+            }
+        }
+        let shadows = event::STI_SHADOW | event::MOV_SS_SHADOW;
+        self.events &= !shadows;
+        let (exceptions, at) = (self.exceptions, self.rip());
+        if let Some(exit) = self.run_block(1) {
+            // The instruction is not finished: what held for it holds still.
+            self.events |= before & shadows;
+            return Some(exit);
+        }
+        if self.exceptions != exceptions {
+            return None;
+        }
+        // A repeated string instruction between iterations is still the same instruction.
+        if self.rip() != at || !resume {
+            self.system_flags &= !flags::RF;
+        }
+        if before & event::SINGLE_STEP != 0 {
+            const DR6_BS: u64 = 1 << 14;
+            self.pending_dr6 |= DR6_BS;
+            self.events |= event::DEBUG_TRAP;
+        }
+        None
+    }
+
+    /// Everything that is not the next instruction: signals, timers, interrupts, halts. `None` means
+    /// that execution goes on (if the vCPU is running).
+    #[cold]
+    #[inline(never)]
+    fn attend(&mut self) -> Option<VmExit> {
+        if self.signal.take(VcpuSignal::KICK) != 0 {
+            return Some(VmExit::Interrupted);
+        }
+        self.signal.take(VcpuSignal::IRQ | VcpuSignal::TIMER);
+        self.budget = TIMER_BUDGET;
+        self.published_instructions.store(self.instructions, Ordering::Relaxed);
+        let now = self.board.clock.now_ns();
+        if self.board.irqchip.next_deadline(self.index) <= now {
+            self.board.irqchip.run_timers(self.index, now);
+            self.signal.take(VcpuSignal::IRQ | VcpuSignal::TIMER);
+        }
+        if self.events & event::DROP_CODE != 0 {
+            self.events &= !event::DROP_CODE;
+            self.blocks.clear();
+            self.host.reset();
+        }
+        if self.device.replaying() {
+            // Half an instruction has reached the devices; it finishes before anything else happens.
+            return None;
+        }
+        self.device.forget();
+        self.events &= !event::DEVICE;
+        self.take_init_and_sipi();
+        if self.activity == Activity::WaitForSipi {
+            self.sleep();
+            return None;
+        }
+        if self.events & event::DEBUG_TRAP != 0 && self.events & event::MOV_SS_SHADOW == 0 {
+            return self.debug_trap();
+        }
+        self.take_interrupts()
+    }
+
+    fn take_init_and_sipi(&mut self) {
+        if self.board.irqchip.take_init(self.index) {
+            self.board.irqchip.reset_lapic(self.index);
+            self.init();
+            // The boot processor starts at the reset vector, the others wait.
+            if self.index == 0 {
+                self.activity = Activity::Running;
+                self.events &= !event::NOT_RUNNING;
+            } else {
+                self.activity = Activity::WaitForSipi;
+                self.events |= event::NOT_RUNNING;
+            }
+        }
+        if let Some(start) = self.board.irqchip.take_sipi(self.index)
+            && self.activity == Activity::WaitForSipi
+        {
+            self.start_at(start);
+            self.activity = Activity::Running;
+            self.events &= !event::NOT_RUNNING;
+        }
+    }
+
+    fn debug_trap(&mut self) -> Option<VmExit> {
+        self.events &= !event::DEBUG_TRAP;
+        let dr6 = std::mem::take(&mut self.pending_dr6);
+        if self.activity == Activity::Halted {
+            self.wake();
+        }
+        self.exception(Exception { vector: vector::DB, error: None, address: 0, dr6 })
+    }
+
+    /// Takes an NMI or interrupt if one can be taken; sleeps if halted and there is none.
+    fn take_interrupts(&mut self) -> Option<VmExit> {
+        self.events &= !event::CHECK_INTERRUPTS;
+        let shadows = self.events & (event::STI_SHADOW | event::MOV_SS_SHADOW);
+        let irqchip = &self.board.irqchip;
+        if !self.nmi_blocked && shadows == 0 && irqchip.take_nmi(self.index) {
+            self.nmi_blocked = true;
+            return self.interrupt_from_outside(vector::NMI);
+        }
+        self.interrupt_waiting = irqchip.has_interrupt(self.index);
+        if self.interrupt_waiting && shadows == 0 && self.system_flags & flags::IF != 0 {
+            if let Some(number) = self.board.irqchip.take_interrupt(self.index) {
+                let exit = self.interrupt_from_outside(number);
+                self.interrupt_waiting = self.board.irqchip.has_interrupt(self.index);
+                return exit;
+            }
+            self.interrupt_waiting = false;
+        }
+        if shadows != 0 && self.interrupt_waiting {
+            self.events |= event::CHECK_INTERRUPTS;
+        }
+        if self.activity == Activity::Halted {
+            self.sleep();
+        }
+        None
+    }
+
+    fn interrupt_from_outside(&mut self, number: u8) -> Option<VmExit> {
+        self.interrupts += 1;
+        self.wake();
+        match self.interrupt(number, Source::External) {
+            Ok(()) => None,
+            Err(_) => self.stopped(),
+        }
+    }
+
+    fn wake(&mut self) {
+        self.activity = Activity::Running;
+        self.events &= !event::NOT_RUNNING;
+    }
+
+    /// Waits for a signal or the next timer.
+    fn sleep(&mut self) {
+        let deadline = self.board.irqchip.next_deadline(self.index);
+        let deadline = (deadline != u64::MAX).then_some(deadline);
+        self.signal.wait(deadline, &self.board.clock);
+    }
+}

@@ -1,0 +1,19 @@
+//! The engine that needs no hardware virtualization.
+//!
+//! Stage 0 of the translation engine: an interpreter of x86-64 with all of its system architecture.
+//!
+//! * [`cpu`]: one virtual CPU: registers, flags, exceptions, model-specific registers.
+//! * [`mmu`]: paging, the software TLB, and every access to guest memory.
+//! * [`interp`]: instructions, one file per family, and the loop that runs them.
+//! * [`hostexec`]: vector and floating-point instructions, executed on the host's own units.
+//! * [`vm`]: the engine contract over all of it.
+
+pub mod board;
+pub mod cpu;
+pub mod device_access;
+pub mod hostexec;
+pub mod interp;
+pub mod mmu;
+pub mod vm;
+
+pub use vm::new_vm;

@@ -1,0 +1,10 @@
+//! Guest-virtual to host-virtual: the software TLB, the page walk, and every access to guest memory.
+
+mod access;
+mod tlb;
+mod walk;
+
+pub(crate) use access::Place;
+pub(crate) use walk::canonical;
+pub use tlb::{Invalidate, Tlb};
+pub use walk::Intent;
