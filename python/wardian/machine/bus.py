@@ -22,6 +22,9 @@ P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
 
+#: What a read of so many bytes gives where nobody answers.
+_ONES = tuple((1 << 8 * size) - 1 for size in range(9))
+
 #: Seconds between two log records about one device.
 _LOG_INTERVAL_S = 5.0
 
@@ -70,11 +73,26 @@ class _Slot:
 class _Route:
     """One claimed range: where its accesses go, and how many there were."""
 
-    __slots__ = ("errors", "index", "kind", "length", "name", "reads", "slot", "writes")
+    __slots__ = (
+        "_device_read",
+        "_device_write",
+        "_lock",
+        "errors",
+        "index",
+        "kind",
+        "length",
+        "name",
+        "reads",
+        "slot",
+        "writes",
+    )
 
     def __init__(self, slot: _Slot, index: int) -> None:
         claimed = slot.device.ranges[index]
         self.slot = slot
+        self._lock = slot.lock
+        self._device_read = slot.device.read
+        self._device_write = slot.device.write
         self.index = index
         self.kind = claimed.kind
         self.name = claimed.name
@@ -87,15 +105,14 @@ class _Route:
         """Answers a read; all ones where the device failed or the range has ended."""
         if offset + size > self.length:
             return self._read_past_end(offset, size)
-        ones = (1 << 8 * size) - 1
-        slot = self.slot
-        with slot.lock:
+        ones = _ONES[size]
+        with self._lock:
             self.reads += 1
             try:
-                return slot.device.read(self.index, offset, size) & ones
+                return self._device_read(self.index, offset, size) & ones
             except Exception:
                 self.errors += 1
-                slot.report(f"read of {self.name}+{offset:#x}, {size} bytes")
+                self.slot.report(f"read of {self.name}+{offset:#x}, {size} bytes")
                 return ones
 
     def write(self, offset: int, size: int, value: int) -> None:
@@ -103,14 +120,13 @@ class _Route:
         if offset + size > self.length:
             self._write_past_end(offset, size, value)
             return
-        slot = self.slot
-        with slot.lock:
+        with self._lock:
             self.writes += 1
             try:
-                slot.device.write(self.index, offset, size, value)
+                self._device_write(self.index, offset, size, value)
             except Exception:
                 self.errors += 1
-                slot.report(f"write of {value:#x} to {self.name}+{offset:#x}, {size} bytes")
+                self.slot.report(f"write of {value:#x} to {self.name}+{offset:#x}, {size} bytes")
 
     # An access that crosses the end of a range becomes single bytes, as a bus splits one that is
     # wider than its target (PCI 3.0 section 3.2.2.1); nobody answers the bytes beyond the end.

@@ -52,6 +52,8 @@ class Console:
         self, capacity: int = DEFAULT_CAPACITY, when_full: WhenFull = WhenFull.DISCARD_OLDEST
     ) -> None:
         self._changed = threading.Condition()
+        #: Threads that wait for `_changed`. Telling nobody costs more than to count.
+        self._waiters = 0
         self._output = bytearray()
         self._capacity = capacity
         self._waits = when_full is WhenFull.WAIT
@@ -82,7 +84,7 @@ class Console:
         Returns b"" when the time is over or the machine has ended. None waits for ever, 0 not.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._output or self._closed, timeout)
+            self._wait_for(lambda: self._output or self._closed, timeout)
             taken = bytes(self._output)
             self._consume(len(taken))
             return taken
@@ -90,7 +92,7 @@ class Console:
     def read(self, timeout: float | None = None) -> str:
         """As `read_bytes`, as text. A character whose last bytes are still due stays unread."""
         with self._changed:
-            self._changed.wait_for(lambda: self._whole_characters() or self._closed, timeout)
+            self._wait_for(lambda: self._whole_characters() or self._closed, timeout)
             taken = bytes(self._output[: None if self._closed else self._whole_characters()])
             self._consume(len(taken))
         return taken.decode(errors="surrogateescape").translate(_SURROGATES)
@@ -197,7 +199,8 @@ class Console:
                 else:
                     del self._output[:excess]
                     self._discarded += excess
-            self._changed.notify_all()
+            if self._waiters:
+                self._changed.notify_all()
             on_output = self._on_output if was_empty else None
         if on_output:
             on_output()
@@ -205,7 +208,7 @@ class Console:
     def wait_for_room(self) -> None:
         """Holds a vCPU still while the console is full, until it is read or disconnected."""
         with self._changed:
-            self._changed.wait_for(lambda: not self.full or self._type is None)
+            self._wait_for(lambda: not self.full or self._type is None)
 
     def connect(self, type_in: Callable[[bytes], None], unread: Callable[[], int]) -> None:
         """Gives the keyboard to a serial port, and to it whatever was typed ahead.
@@ -237,9 +240,16 @@ class Console:
 
     # ---- inside
 
+    def _wait_for(self, ready: Callable[[], object], timeout: float | None = None) -> None:
+        self._waiters += 1
+        try:
+            self._changed.wait_for(ready, timeout)
+        finally:
+            self._waiters -= 1
+
     def _wait_for_more(self, seen: int, deadline: float) -> None:
         """Waits until there is other output than the `seen` bytes, or the machine ends."""
-        self._changed.wait_for(
+        self._wait_for(
             lambda: len(self._output) != seen or self._closed,
             max(0.0, deadline - time.monotonic()),
         )
