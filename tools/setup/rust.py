@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 
+from tools.cache import CHECKOUT
 from tools.errors import ToolError
 from tools.setup.host import Need, has_command, install, update_package_lists
 
-_WANTED = (1, 85)
 _INSTALL = "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
 _FORMATTER = Need("rustfmt", ("rustfmt",), has_command("cargo-fmt"))
 _LINTER = Need("clippy", ("rust-clippy",), has_command("cargo-clippy"))
@@ -21,14 +22,15 @@ def require_rust() -> None:
 
     Raises ToolError, naming the exact command, if it is not.
     """
+    needed = _needed_version()
     found = _cargo_version()
-    if found is None and _distribution_version() >= _WANTED:
+    if found is None and _distribution_version() >= needed:
         install([Need("Rust", ("cargo",), has_command("cargo"))])
         found = _cargo_version()
-    wanted = ".".join(map(str, _WANTED))
+    wanted = ".".join(map(str, needed))
     if found is None:
         raise ToolError(f'Rust {wanted} or later missing: run "{_INSTALL}", then this again')
-    if found < _WANTED:
+    if found < needed:
         have = ".".join(map(str, found))
         raise ToolError(f"Rust {wanted} or later needed, {have} found: run 'rustup update stable'")
 
@@ -43,6 +45,13 @@ def require_rust_checks() -> None:
         names = " ".join(need.what for need in missing)
         raise ToolError(f"the toolchain lacks {names}: run 'rustup component add {names}'")
     install(missing)
+
+
+def _needed_version() -> tuple[int, int]:
+    """Return the oldest Rust that the workspace says it builds with."""
+    manifest = tomllib.loads((CHECKOUT / "Cargo.toml").read_text())
+    major, minor, *_ = manifest["workspace"]["package"]["rust-version"].split(".")
+    return (int(major), int(minor))
 
 
 def _cargo_version() -> tuple[int, int] | None:
