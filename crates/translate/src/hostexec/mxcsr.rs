@@ -16,6 +16,9 @@ pub(super) const CONTROL: u32 = 0xE040;
 pub(super) const FLUSH_TO_ZERO: u32 = 0x8000;
 
 /// Whether the result of `ins` depends on MXCSR or sets a flag in it.
+///
+/// The reciprocal estimates do neither, nor do conversions from 32-bit integer to double, which are
+/// exact.
 pub(super) fn uses_mxcsr(ins: &Instruction) -> bool {
     let features = ins.cpuid_features();
     if features.contains(&CpuidFeature::FMA) || features.contains(&CpuidFeature::F16C) {
@@ -30,11 +33,10 @@ pub(super) fn uses_mxcsr(ins: &Instruction) -> bool {
             | Sqrtps | Sqrtpd | Sqrtss | Sqrtsd | Minps | Minpd | Minss | Minsd
             | Maxps | Maxpd | Maxss | Maxsd | Cmpps | Cmppd | Cmpss | Cmpsd
             | Comiss | Comisd | Ucomiss | Ucomisd
-            | Rcpps | Rcpss | Rsqrtps | Rsqrtss
             | Addsubps | Addsubpd | Haddps | Haddpd | Hsubps | Hsubpd
             | Roundps | Roundpd | Roundss | Roundsd | Dpps | Dppd
-            | Cvtpi2ps | Cvtpi2pd | Cvtps2pi | Cvtpd2pi | Cvttps2pi | Cvttpd2pi
-            | Cvtdq2ps | Cvtdq2pd | Cvtps2dq | Cvttps2dq | Cvtpd2dq | Cvttpd2dq
+            | Cvtpi2ps | Cvtps2pi | Cvtpd2pi | Cvttps2pi | Cvttpd2pi
+            | Cvtdq2ps | Cvtps2dq | Cvttps2dq | Cvtpd2dq | Cvttpd2dq
             | Cvtps2pd | Cvtpd2ps | Cvtss2sd | Cvtsd2ss
             | Cvtsi2ss | Cvtsi2sd | Cvtss2si | Cvtsd2si | Cvttss2si | Cvttsd2si
             | Vaddps | Vaddpd | Vaddss | Vaddsd | Vsubps | Vsubpd | Vsubss | Vsubsd
@@ -42,10 +44,9 @@ pub(super) fn uses_mxcsr(ins: &Instruction) -> bool {
             | Vsqrtps | Vsqrtpd | Vsqrtss | Vsqrtsd | Vminps | Vminpd | Vminss | Vminsd
             | Vmaxps | Vmaxpd | Vmaxss | Vmaxsd | Vcmpps | Vcmppd | Vcmpss | Vcmpsd
             | Vcomiss | Vcomisd | Vucomiss | Vucomisd
-            | Vrcpps | Vrcpss | Vrsqrtps | Vrsqrtss
             | Vaddsubps | Vaddsubpd | Vhaddps | Vhaddpd | Vhsubps | Vhsubpd
             | Vroundps | Vroundpd | Vroundss | Vroundsd | Vdpps | Vdppd
-            | Vcvtdq2ps | Vcvtdq2pd | Vcvtps2dq | Vcvttps2dq | Vcvtpd2dq | Vcvttpd2dq
+            | Vcvtdq2ps | Vcvtps2dq | Vcvttps2dq | Vcvtpd2dq | Vcvttpd2dq
             | Vcvtps2pd | Vcvtpd2ps | Vcvtss2sd | Vcvtsd2ss
             | Vcvtsi2ss | Vcvtsi2sd | Vcvtss2si | Vcvtsd2si | Vcvttss2si | Vcvttsd2si
     );

@@ -13,8 +13,9 @@ pub struct HostFrame {
     pub gpr: *mut u64,
     /// The vector state.
     pub vec: *mut XsaveArea,
-    /// The memory operand's bytes: at least 64 (108 for x87 environments), 64-byte aligned when
-    /// the instruction has alignment needs. The operand is read from and written to here.
+    /// The memory operand's bytes, read and written here: a staging buffer of 64 bytes (108 for
+    /// x87 environments), 64-byte aligned. For an op that only reads it may point at guest RAM,
+    /// when the operand lies in one page; `mem_align` has been checked, so alignment carries over.
     pub mem: *mut u8,
     /// RFLAGS in and out. Only status flags are read or changed, and only those the op names.
     pub rflags: u64,
