@@ -63,6 +63,14 @@ def _no_command(name: str, package: str) -> Callable[[], str | None]:
     return lambda: None if shutil.which(name) else reason
 
 
+def _no_uml() -> str | None:
+    # It keeps the guest's RAM in a file there, and dies of SIGBUS when that cannot grow.
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shutil.disk_usage(shared).free < RAM_MIB << 20:
+        return f"/dev/shm has not the {RAM_MIB} MiB of the guest's RAM"
+    return _no_command("linux.uml", "user-mode-linux")()
+
+
 def _no_core() -> str | None:
     for name in ("wardian", "wardian._core"):
         if importlib.util.find_spec(name) is None:
@@ -72,4 +80,4 @@ def _no_core() -> str | None:
 
 WARDIAN = Subject("Wardian", _wardian, _no_core)
 QEMU = Subject("QEMU TCG", _qemu, _no_command("qemu-system-x86_64", "qemu-system-x86"))
-UML = Subject("UML", _uml, _no_command("linux.uml", "user-mode-linux"), is_one_process=False)
+UML = Subject("UML", _uml, _no_uml, is_one_process=False)
