@@ -52,9 +52,8 @@ def run_machine(machine: Machine, *, show_stats: bool = False) -> int:
             machine.start()
             with terminal or nullcontext():
                 if terminal:
-                    say(
-                        f"{machine.description}. {ESCAPE_NAME} q quits, {ESCAPE_NAME} ? lists more."
-                    )
+                    keys = f"{ESCAPE_NAME} q quits, {ESCAPE_NAME} ? lists more"
+                    say(f"wardian: {machine.description}. {keys}.")
                 session.run()
         except OutputClosed:
             output_closed = True
