@@ -161,7 +161,7 @@ impl Form {
     fn write_operands(&self, random: &mut Random, mode: Mode, out: &mut Vec<u8>) {
         // A two-byte opcode of a register-only form (0F AE E8, D9 C0 …) contains its ModRM byte.
         if self.info.op_code_len() == 1 || self.info.op_code() & 0xff < 0xc0 {
-            let any = random.next();
+            let any = random.bits();
             let mut modifier = [0, 1, 2, 3, 0, 1, 2, 3, 3, 0][(any % 10) as usize];
             let mut rm = (any >> 8) as u8 & 7;
             let mut reg = (any >> 16) as u8 & 7;

@@ -190,7 +190,7 @@ impl Generator {
         if noise == 0 && self.filtered.is_none() || self.forms.is_empty() {
             let length = 15;
             for _ in 0..length {
-                bytes.push(random.next() as u8);
+                bytes.push(random.bits() as u8);
             }
             return;
         }
@@ -242,9 +242,9 @@ impl Generator {
             let stack = DATA_BASE + PAGE + random.below(0x40) * 8;
             case.state.registers.gpr[4] = stack;
         }
-        case.state.registers.rflags |= random.next() & FLAGS;
+        case.state.registers.rflags |= random.bits() & FLAGS;
         let image = &mut case.state.xsave.0;
-        let control = random.next();
+        let control = random.bits();
         let mut fcw = 0x37f | (control as u16 & 0x0f00);
         if random.one_in(8) {
             fcw = control as u16 & 0x1f3f | 0x40;

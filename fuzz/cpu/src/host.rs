@@ -186,6 +186,7 @@ impl Host {
         if case.mode == Mode::Compatibility {
             clear_invisible(registers);
         }
+        normalise_null_selectors(&mut registers.selectors);
         Outcome { end, state }
     }
 
@@ -244,6 +245,16 @@ pub(crate) fn clear_invisible(registers: &mut Registers) {
         *value = if index < 8 { *value & 0xffff_ffff } else { 0 };
     }
     registers.rip &= 0xffff_ffff;
+}
+
+/// A null selector loses its RPL when an interrupt returns to ring 3 (SDM vol. 2, IRET), which can
+/// happen to any case on the host: selectors 0 to 3 are one.
+pub(crate) fn normalise_null_selectors(selectors: &mut [u16; 6]) {
+    for selector in selectors {
+        if *selector <= 3 {
+            *selector = 0;
+        }
+    }
 }
 
 /// Loads es, ds, fs and gs; keeps the harness's FS base. SS needs no loading: ring 3 can only hold

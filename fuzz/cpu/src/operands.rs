@@ -37,7 +37,7 @@ pub fn address(random: &mut Random, size: u64) -> u64 {
         // The canonical boundary from both sides, and anywhere beyond it.
         77 => (1 << 47) - within(random),
         78 => (0xffff_8000_0000_0000_u64).wrapping_sub(within(random)),
-        _ => random.next(),
+        _ => random.bits(),
     }
 }
 
@@ -218,7 +218,7 @@ fn aim(
     }
     let value = rest.wrapping_sub(index_value.wrapping_mul(scale));
     gpr[number] = if narrow && case.mode == Mode::Long {
-        truncate(value) | random.next() << 32
+        truncate(value) | random.bits() << 32
     } else {
         value
     };
@@ -265,6 +265,10 @@ pub fn poke_bytes(linear: u64, bytes: &[u8], case: &mut Case) -> bool {
 
 fn fill_register(random: &mut Random, register: Register, case: &mut Case) {
     let image = &mut case.state.xsave.0;
+    // Only EVEX names registers above 15, and those forms are not run.
+    if register.is_vector_register() && register.number() > 15 || register.is_zmm() {
+        return;
+    }
     if register.is_xmm() || register.is_ymm() {
         let low = XMM_REGISTERS + register.number() * 16;
         let high = YMM_HIGH + register.number() * 16;
@@ -290,6 +294,9 @@ fn fill_gather_index(
     scale: u64,
     case: &mut Case,
 ) {
+    if index.number() > 15 {
+        return;
+    }
     let wide = instruction.is_vsib64();
     let image = &mut case.state.xsave.0;
     let mut value = [0_u8; 32];

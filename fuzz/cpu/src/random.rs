@@ -10,15 +10,15 @@ impl Random {
     pub fn new(seed: u64, domain: u64, index: u64) -> Self {
         let mut mixer = Self(seed ^ domain.rotate_left(32));
         let start = mixer
-            .next()
+            .bits()
             .wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut random = Self(start);
-        random.0 = random.next();
+        random.0 = random.bits();
         random
     }
 
     /// Sixty-four random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Random {
 
     /// A number below `bound` (which must not be 0); the bias of 2^-32 does not matter here.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((self.next() >> 32) * bound) >> 32
+        ((self.bits() >> 32) * bound) >> 32
     }
 
     /// True once in `n` times.
@@ -43,7 +43,7 @@ impl Random {
 
     /// An integer operand: half of the time one at an edge, otherwise anything.
     pub fn integer(&mut self) -> u64 {
-        let bits = self.next();
+        let bits = self.bits();
         let shift = (bits >> 8) % 64;
         match bits & 15 {
             0 => 0,
@@ -56,7 +56,7 @@ impl Random {
             7 => (bits >> 16) % 70,
             8 => u64::MAX - (bits >> 16) % 70,
             9 => bits >> 32,
-            _ => self.next(),
+            _ => self.bits(),
         }
     }
 
@@ -90,7 +90,7 @@ impl Random {
             }
             _ => {
                 for lane in target.chunks_mut(8) {
-                    let value = self.next();
+                    let value = self.bits();
                     lane.copy_from_slice(&value.to_le_bytes()[..lane.len()]);
                 }
             }
@@ -99,7 +99,7 @@ impl Random {
 
     /// A single-precision pattern: zeros, denormals, infinities, both NaNs, range edges, ordinary.
     pub fn single(&mut self) -> u32 {
-        let bits = self.next();
+        let bits = self.bits();
         let sign = (bits >> 63 << 31) as u32;
         let mantissa = (bits >> 8) as u32 & 0x7f_ffff;
         sign | match bits & 15 {
@@ -121,9 +121,9 @@ impl Random {
 
     /// A double-precision pattern, in the same classes.
     pub fn double(&mut self) -> u64 {
-        let bits = self.next();
+        let bits = self.bits();
         let sign = bits & (1 << 63);
-        let mantissa = self.next() >> 12;
+        let mantissa = self.bits() >> 12;
         sign | match bits & 15 {
             0 => 0,
             1 => 1,
@@ -144,9 +144,9 @@ impl Random {
     /// A double-extended pattern, with the encodings only x87 has: pseudo-denormals, unnormals,
     /// pseudo-infinities, pseudo-NaNs.
     pub fn extended(&mut self) -> [u8; 10] {
-        let bits = self.next();
+        let bits = self.bits();
         let sign = (bits >> 63 << 15) as u16;
-        let random = self.next();
+        let random = self.bits();
         let integer_bit = 1_u64 << 63;
         let (exponent, significand) = match bits & 15 {
             0 => (0, 0),

@@ -24,7 +24,7 @@ pub fn landing(random: &mut Random, case: &Case) -> u64 {
         // Mapped but not executable; not mapped; not canonical.
         9 => DATA_BASE + random.below(64),
         10 => CODE_BASE + CODE_LEN + random.below(64),
-        _ if case.mode == Mode::Long => random.next(),
+        _ if case.mode == Mode::Long => random.bits(),
         _ => next + 16,
     };
     if lands_in_itself(target, case) {
@@ -94,7 +94,7 @@ fn count(random: &mut Random, instruction: &Instruction, case: &mut Case) {
         0 => 0,
         1 => *rcx,
         2 => random.below(5000),
-        3 => random.below(4) | random.next() << 32,
+        3 => random.below(4) | random.bits() << 32,
         _ => random.below(12),
     };
 }
@@ -110,7 +110,7 @@ fn dividend(random: &mut Random, instruction: &Instruction, case: &mut Case) {
         1 => gpr[RDX] = ((gpr[RAX] as i64) >> 63) as u64,
         2 => {
             gpr[RDX] = random.below(4);
-            gpr[RAX] = random.next();
+            gpr[RAX] = random.bits();
         }
         _ => {}
     }
@@ -118,7 +118,7 @@ fn dividend(random: &mut Random, instruction: &Instruction, case: &mut Case) {
         let register = instruction.op0_register();
         let number = register.full_register().number();
         if number != RAX && number != RDX && register.is_gpr() {
-            gpr[number] = random.next() | 1 << (register.size() * 8 - 1);
+            gpr[number] = random.bits() | 1 << (register.size() * 8 - 1);
         }
     }
 }
@@ -190,7 +190,7 @@ fn control_words(
     let Some((_, linear)) = aimed.first() else {
         return;
     };
-    let mut value = random.next() as u32 & !(1 << 17);
+    let mut value = random.bits() as u32 & !(1 << 17);
     if !random.one_in(8) {
         value &= 0xffff;
     }
@@ -253,7 +253,7 @@ fn selector(random: &mut Random) -> u16 {
         8 => random.pick(&[
             0, 3, 0x10, 0x13, 0x30, 0x20, 0x40, 0x43, 0x50, 0x88, 0xfff8, 0x37,
         ]),
-        _ => random.next() as u16,
+        _ => random.bits() as u16,
     }
 }
 
@@ -266,7 +266,7 @@ fn far_pointer(
 ) {
     // A 32-bit far call into 64-bit code with a stack that wraps round hangs under the hypervisor of
     // the host this was written on.
-    if case.mode == Mode::Compatibility && case.state.registers.gpr[4] < 16 {
+    if case.mode == Mode::Compatibility && (case.state.registers.gpr[4] as u32) < 16 {
         case.state.registers.gpr[4] = DATA_BASE + 64;
     }
     let selector = selector(random);
@@ -309,7 +309,7 @@ fn interrupt_frame(
         Mnemonic::Iretd => 4,
         _ => 8,
     };
-    let flags = random.next() & 0x0025_4fd5 | 2;
+    let flags = random.bits() & 0x0025_4fd5 | 2;
     let new_stack = DATA_BASE + random.below(0x2000);
     let stack_selector = if random.one_in(8) {
         selector(random)
