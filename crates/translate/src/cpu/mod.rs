@@ -229,6 +229,8 @@ pub struct Cpu {
     pub exceptions: u64,
     /// Sleeps in HLT.
     pub halts: u64,
+    /// The instruction entered a handler with TF cleared: no single-step trap follows it.
+    pub step_over: bool,
     /// PAUSEs since the host CPU was last given away.
     pub pauses: u32,
     /// Copy of `instructions` that other threads may read.
@@ -292,6 +294,7 @@ impl Cpu {
             interrupts: 0,
             exceptions: 0,
             halts: 0,
+            step_over: false,
             pauses: 0,
             published_instructions: Arc::default(),
         };

@@ -26,7 +26,7 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         // Guest caches are the host's, which are coherent.
         Mnemonic::Wbinvd | Mnemonic::Invd => Lowered::plain(|cpu, _| cpu.require_ring_0()),
         Mnemonic::Cli => Lowered::plain(cli),
-        Mnemonic::Sti => Lowered::ends(sti),
+        Mnemonic::Sti => Lowered::plain(sti),
         Mnemonic::Clac => Lowered::plain(|cpu, _| set_ac(cpu, false)),
         Mnemonic::Stac => Lowered::plain(|cpu, _| set_ac(cpu, true)),
         _ => None,
@@ -287,12 +287,17 @@ fn cli(cpu: &mut Cpu, _: &Op) -> Exec {
     Ok(())
 }
 
-fn sti(cpu: &mut Cpu, _: &Op) -> Exec {
+/// Interrupts open after the instruction that follows (Intel SDM vol. 3, 6.8.3): the block is cut
+/// behind that one, or, if STI is its last, the run loop is told.
+fn sti(cpu: &mut Cpu, op: &Op) -> Exec {
     require_iopl(cpu)?;
     if cpu.system_flags & flags::IF == 0 {
         cpu.system_flags |= flags::IF;
         cpu.system_flags_changed();
-        if cpu.interrupt_waiting {
+        let next = std::ptr::from_ref(op).wrapping_add(1);
+        if next < cpu.ops_end {
+            cpu.ops_end = next.wrapping_add(1);
+        } else {
             cpu.events |= event::STI_SHADOW;
         }
     }

@@ -289,6 +289,7 @@ impl Cpu {
         let code = self.seg[index::CS].real_mode((entry >> 16) as u16);
         self.set_segment(index::CS, code);
         self.regs[RIP] = u64::from(entry & 0xffff);
+        self.step_over = true;
         self.system_flags &= !(flags::IF | flags::TF | flags::AC | flags::RF);
         self.system_flags_changed();
         Ok(())
@@ -303,6 +304,7 @@ impl Cpu {
     }
 
     fn enter_handler(&mut self, kind: u32) {
+        self.step_over = true;
         self.system_flags &= !(flags::TF | flags::NT | flags::RF | flags::VM);
         // Interrupt gates have an even type.
         if kind & 1 == 0 {

@@ -141,6 +141,7 @@ impl Cpu {
         let shadows = event::STI_SHADOW | event::MOV_SS_SHADOW;
         self.events &= !shadows;
         let (exceptions, at) = (self.exceptions, self.rip());
+        self.step_over = false;
         if let Some(exit) = self.run_block(1) {
             // The instruction is not finished: what held for it holds still.
             self.events |= before & shadows;
@@ -153,7 +154,7 @@ impl Cpu {
         if self.rip() != at || !resume {
             self.system_flags &= !flags::RF;
         }
-        if before & event::SINGLE_STEP != 0 {
+        if before & event::SINGLE_STEP != 0 && !self.step_over {
             const DR6_BS: u64 = 1 << 14;
             self.pending_dr6 |= DR6_BS;
             self.events |= event::DEBUG_TRAP;

@@ -61,6 +61,7 @@ fn syscall(cpu: &mut Cpu, _: &Op) -> Exec {
     cpu.set_segment(index::CS, flat_code(selector, 0, true));
     cpu.set_segment(index::SS, flat_stack(selector.wrapping_add(8), 0));
     cpu.cpl = 0;
+    cpu.step_over = kept & flags::TF == 0;
     cpu.set_rflags(kept);
     Ok(())
 }

@@ -12,9 +12,6 @@ use crate::cpu::exception::{Exec, vector};
 use crate::cpu::int::Int;
 use crate::cpu::{CodeMode, Cpu};
 
-/// The largest operand that is read or written as one piece: an FSAVE image or an XSAVE area.
-pub(crate) const MAX_BLOCK: usize = 1024;
-
 /// Where an operand lies in this process.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
@@ -121,24 +118,43 @@ impl Cpu {
         Ok(())
     }
 
-    /// Loads a block of up to [`MAX_BLOCK`] bytes (vector operands, FXSAVE images).
+    /// Loads a block of at most a page (vector operands, FXSAVE images).
     ///
     /// # Errors
     /// As [`Cpu::read`].
     pub fn read_bytes(&mut self, gva: u64, out: &mut [u8]) -> Exec {
         let table = self.tlb.table;
+        let entry = self.tlb.data(table, gva);
+        if entry.read == self.tlb.tag(gva) && (gva & 0xfff) as usize + out.len() <= 4096 {
+            let from = gva.wrapping_add(entry.addend) as *const u8;
+            // SAFETY: a matching tag means that the page is mapped there, and the block is in it.
+            unsafe { copy_from_guest(from, out) };
+            return Ok(());
+        }
         self.check_address(gva, out.len() as u64)?;
         self.read_pieces(table, gva, out)?;
         self.note_data_access(table, gva, out.len() as u64, false);
         Ok(())
     }
 
-    /// Stores a block of up to [`MAX_BLOCK`] bytes; nothing is stored if any byte faults.
+    /// Stores a block of at most a page; nothing is stored if any byte faults.
     ///
     /// # Errors
     /// As [`Cpu::read`].
     pub fn write_bytes(&mut self, gva: u64, data: &[u8]) -> Exec {
         let table = self.tlb.table;
+        let entry = self.tlb.data(table, gva);
+        if entry.write == self.tlb.tag(gva) && (gva & 0xfff) as usize + data.len() <= 4096 {
+            let place = Place {
+                at: gva.wrapping_add(entry.addend) as *mut u8,
+                watch: entry.watch,
+                generation: entry.generation,
+            };
+            // SAFETY: as in `read_bytes`.
+            unsafe { copy_to_guest(data, place.at) };
+            self.stored(&place);
+            return Ok(());
+        }
         self.check_address(gva, data.len() as u64)?;
         self.write_pieces(table, gva, data)?;
         self.note_data_access(table, gva, data.len() as u64, true);
@@ -151,6 +167,10 @@ impl Cpu {
     /// #PF, #GP.
     pub fn probe_write(&mut self, gva: u64, size: u64) -> Exec {
         let table = self.tlb.table;
+        let entry = self.tlb.data(table, gva);
+        if entry.write == self.tlb.tag(gva) && (gva & 0xfff) + size <= 4096 {
+            return Ok(());
+        }
         self.check_address(gva, size)?;
         let last = gva.wrapping_add(size.max(1) - 1);
         self.translate(table, self.linear(gva), Intent::Write)?;
@@ -275,14 +295,7 @@ impl Cpu {
         let offset = (at.gpa & 0xfff) as usize;
         // SAFETY: `read_pieces` splits at the page's end.
         unsafe {
-            let from = page.hva.add(offset);
-            match out.len() {
-                1 => out[0] = u8::load(from),
-                2 => out.copy_from_slice(&u16::load(from).to_le_bytes()),
-                4 => out.copy_from_slice(&u32::load(from).to_le_bytes()),
-                8 => out.copy_from_slice(&u64::load(from).to_le_bytes()),
-                n => std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), n),
-            }
+            copy_from_guest(page.hva.add(offset), out);
         }
         Ok(())
     }
@@ -292,14 +305,7 @@ impl Cpu {
         let offset = (at.gpa & 0xfff) as usize;
         // SAFETY: `write_pieces` splits at the page's end; the watch lives as long as RAM.
         let watched = unsafe {
-            let to = page.hva.add(offset);
-            match *data {
-                [a] => a.store(to),
-                [a, b] => u16::from_le_bytes([a, b]).store(to),
-                [a, b, c, d] => u32::from_le_bytes([a, b, c, d]).store(to),
-                [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]).store(to),
-                _ => std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()),
-            }
+            copy_to_guest(data, page.hva.add(offset));
             *page.watch.cast::<u8>() != 0
         };
         if watched {
@@ -307,6 +313,42 @@ impl Cpu {
             self.end_block();
         }
         Ok(())
+    }
+}
+
+/// Copies with one load where the size allows, so that what another vCPU stores whole is seen whole.
+///
+/// # Safety
+/// `from` is as many bytes of mapped RAM as `out` has.
+#[inline]
+unsafe fn copy_from_guest(from: *const u8, out: &mut [u8]) {
+    // SAFETY: the caller vouches for the address.
+    unsafe {
+        match out.len() {
+            1 => out[0] = u8::load(from),
+            2 => out.copy_from_slice(&u16::load(from).to_le_bytes()),
+            4 => out.copy_from_slice(&u32::load(from).to_le_bytes()),
+            8 => out.copy_from_slice(&u64::load(from).to_le_bytes()),
+            n => std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), n),
+        }
+    }
+}
+
+/// Copies with one store where the size allows.
+///
+/// # Safety
+/// `to` is as many bytes of mapped RAM as `data` has.
+#[inline]
+unsafe fn copy_to_guest(data: &[u8], to: *mut u8) {
+    // SAFETY: the caller vouches for the address.
+    unsafe {
+        match *data {
+            [a] => a.store(to),
+            [a, b] => u16::from_le_bytes([a, b]).store(to),
+            [a, b, c, d] => u32::from_le_bytes([a, b, c, d]).store(to),
+            [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]).store(to),
+            _ => std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()),
+        }
     }
 }
 

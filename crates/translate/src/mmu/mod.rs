@@ -4,7 +4,7 @@ mod access;
 mod tlb;
 mod walk;
 
-pub(crate) use access::Place;
 pub(crate) use walk::canonical;
 pub use tlb::{Invalidate, Tlb};
+pub(crate) use tlb::Table;
 pub use walk::Intent;
