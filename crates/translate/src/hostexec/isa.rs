@@ -65,7 +65,7 @@ pub enum HostKind {
     Gpr,
     /// Legacy SSE: CR0.EM = 0 and CR4.OSFXSR = 1, else #UD; CR0.TS = 0, else #NM.
     Sse,
-    /// VEX on vector registers: CR4.OSXSAVE = 1 and XCR0[2:1] = 3, else #UD; CR0.TS = 0, else #NM.
+    /// VEX on vector registers: CR4.OSXSAVE = 1 and bits 2:1 of XCR0 set, else #UD; CR0.TS = 0, else #NM.
     Avx,
     /// x87: CR0.EM = 0 and CR0.TS = 0, else #NM (WAIT: CR0.MP and CR0.TS both set).
     X87,

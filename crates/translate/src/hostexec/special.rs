@@ -18,7 +18,7 @@ pub enum Special {
     MaskedLoad,
     /// VMASKMOVxx and VPMASKMOVx to memory.
     MaskedStore,
-    /// MASKMOVQ and (V)MASKMOVDQU: byte-masked store to DS:[rDI] (segment override allowed).
+    /// MASKMOVQ and (V)MASKMOVDQU: byte-masked store to the address in rDI, DS by default.
     ByteMaskedStore,
     /// VZEROUPPER.
     ZeroUpper,
