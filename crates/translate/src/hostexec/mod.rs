@@ -37,7 +37,7 @@ mod thunk;
 pub use area::{GUEST_MXCSR_MASK, XsaveArea};
 pub use isa::{Feature, FeatureSet, HostKind, Isa, host_features, required_isa};
 pub use op::{HostFrame, HostOp, Outcome};
-pub use special::{GuestBytes, Special, run_special};
+pub use special::{GuestBytes, Special, clear_registers, run_special};
 
 use code_buffer::CodeBuffer;
 

@@ -5,7 +5,7 @@
 
 use iced_x86::{CodeSize, Instruction, Mnemonic, OpKind, Register};
 
-use super::area::XsaveArea;
+use super::area::{XMM, XsaveArea, YMM_HIGH};
 
 /// Why an instruction has no thunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,25 +80,26 @@ pub fn run_special<M: GuestBytes>(
         Special::MaskedLoad => masked_load(ins, gpr, vec, memory),
         Special::MaskedStore => masked_store(ins, gpr, vec, memory),
         Special::ByteMaskedStore => byte_masked_store(ins, gpr, vec, memory),
-        Special::ZeroUpper => {
-            clear(ins, |index| vec.set_ymm_high(index, 0));
-            Ok(())
-        }
-        Special::ZeroAll => {
-            clear(ins, |index| vec.set_ymm(index, [0; 32]));
+        Special::ZeroUpper | Special::ZeroAll => {
+            clear_registers(ins, vec);
             Ok(())
         }
     }
 }
 
-/// Outside 64-bit mode only the first eight registers are cleared.
-fn clear(ins: &Instruction, mut one: impl FnMut(usize)) {
+/// [`run_special`] for VZEROUPPER and VZEROALL, which touch no memory. Outside 64-bit mode only the
+/// first eight registers are cleared.
+pub fn clear_registers(ins: &Instruction, vec: &mut XsaveArea) {
     let count = if ins.code_size() == CodeSize::Code64 {
         16
     } else {
         8
     };
-    (0..count).for_each(&mut one);
+    let halves = 16 * count;
+    vec.bytes[YMM_HIGH..YMM_HIGH + halves].fill(0);
+    if ins.mnemonic() == Mnemonic::Vzeroall {
+        vec.bytes[XMM..XMM + halves].fill(0);
+    }
 }
 
 /// Intel SDM vol. 2, VGATHERDPS and its relatives. Elements load from the lowest up, so a fault
