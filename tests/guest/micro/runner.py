@@ -30,12 +30,12 @@ RUNTIME = HERE / "runtime"
 TIMEOUT_S = 120.0
 PASSED, FAILED = 1, 3
 
-COMPILE = (
-    "gcc -std=gnu11 -O1 -Wall -Wextra -Werror -ffreestanding -nostdlib -nostdinc -fno-pic -no-pie "
-    "-mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none "
-    "-fno-asynchronous-unwind-tables -fno-builtin -static -Wl,--build-id=none "
-    "-Wl,--no-warn-rwx-segments"
-).split()
+COMPILE = [
+    *("gcc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin"),
+    *("-nostdlib", "-nostdinc", "-static", "-no-pie", "-fno-pic", "-fno-stack-protector"),
+    *("-mno-red-zone", "-mgeneral-regs-only", "-fcf-protection=none"),
+    *("-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments"),
+]
 # family → (compiler switches, runtime sources, linker script)
 FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
     "long": (

@@ -3,7 +3,7 @@
 #include "micro.h"
 
 #define ALIAS 0x10000000000ull // second mapping of the code page
-#define SPINS 200000000
+#define SPINS 20000000
 
 // A page of our own code bytes, run at its identity address.
 static u8 *code;
