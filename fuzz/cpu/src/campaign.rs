@@ -33,6 +33,8 @@ pub struct Plan {
     pub time: Option<Duration>,
     /// Worker processes.
     pub jobs: u64,
+    /// End as soon as one case differed.
+    pub stop_at_first: bool,
     /// Form filter.
     pub only: Option<String>,
     /// CPU mode of all cases.
@@ -122,7 +124,11 @@ pub fn run(plan: &Plan, make: &MakeSubject) -> io::Result<Summary> {
     let mut next_progress = Instant::now() + PROGRESS;
     while workers.iter().any(|worker| worker.process.is_some()) {
         std::thread::sleep(Duration::from_millis(50));
-        let expired = plan.time.is_some_and(|limit| started.elapsed() >= limit);
+        let found = workers
+            .iter()
+            .any(|worker| worker.shared.differed.load(Relaxed) != 0);
+        let late = plan.time.is_some_and(|limit| started.elapsed() >= limit);
+        let expired = late || plan.stop_at_first && found;
         for worker in &mut workers {
             if expired {
                 worker.shared.stop.store(1, Relaxed);

@@ -1,6 +1,6 @@
 //! Whether two outcomes of one case agree.
 
-use iced_x86::{Instruction, Mnemonic, UsedMemory};
+use iced_x86::{Instruction, Mnemonic, Register, UsedMemory};
 
 use crate::flags::undefined;
 use crate::layout::data_offset;
@@ -76,8 +76,9 @@ pub fn differing(
         ignored |= undefined(instruction, case);
     }
     parts.add(Parts::FLAGS, (a.rflags ^ b.rflags) & !ignored != 0);
-    let segments_differ =
-        a.selectors != b.selectors || a.fs_base != b.fs_base || a.gs_base != b.gs_base;
+    let segments_differ = a.selectors != b.selectors
+        || a.fs_base != b.fs_base && !loads_null(instruction, Register::FS, a.selectors[4])
+        || a.gs_base != b.gs_base && !loads_null(instruction, Register::GS, a.selectors[5]);
     parts.add(Parts::SEGMENTS, segments_differ);
     let (x, y) = (&host.state.xsave.0, &subject.state.xsave.0);
     if x != y {
@@ -85,6 +86,17 @@ pub fn differing(
         parts.add(Parts::VECTOR, x[XMM_REGISTERS..] != y[XMM_REGISTERS..]);
     }
     parts
+}
+
+/// Whether the instruction loads a null selector into FS or GS: that clears the base on Intel's
+/// processors and leaves it on AMD's (APM vol. 2, 4.5.3).
+fn loads_null(instruction: &Instruction, register: Register, selector: u16) -> bool {
+    let loads = match instruction.mnemonic() {
+        Mnemonic::Lfs => register == Register::FS,
+        Mnemonic::Lgs => register == Register::GS,
+        _ => instruction.op0_register() == register,
+    };
+    loads && selector == 0
 }
 
 fn same_end(host: &End, subject: &End) -> bool {

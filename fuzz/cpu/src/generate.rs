@@ -8,7 +8,7 @@ use crate::layout::{
 };
 use crate::operands::{Solver, aim_displacement, decode};
 use crate::random::Random;
-use crate::rules::{AVX512, Rules, Treatment, may_be_avx512};
+use crate::rules::{AVX512, Rules, Treatment, may_be_avx512, vendor_difference};
 use crate::state::{
     Case, MXCSR, Mode, State, X87_REGISTERS, XMM_REGISTERS, Xsave, YMM_HIGH, base_registers,
 };
@@ -172,6 +172,9 @@ impl Generator {
         tune(&mut random, &instruction, &aimed, &mut case);
         if self.mode == Mode::Compatibility {
             crate::host::clear_invisible(&mut case.state.registers);
+        }
+        if vendor_difference(&instruction, &case).is_some() {
+            return None;
         }
         if names_harness(&case) || self.solver.reaches_harness(&instruction, &case) {
             return None;

@@ -14,7 +14,7 @@ use wardian_fuzz_cpu::state::Mode;
 use wardian_fuzz_cpu::subject::Subject;
 
 const USAGE: &str = "usage: fuzz-cpu [--cases N] [--seed S] [--seconds T] [--jobs J]
-                [--only PATTERN] [--mode 64|32] [--case N] [--coverage]
+                [--only PATTERN] [--mode 64|32] [--case N] [--coverage] [--stop-at-first]
 
 Runs single ring-3 instructions on this CPU and in the interpreter and compares everything a program
 could observe. Exit status: 0 no difference, 1 differences, 2 wrong usage.
@@ -26,7 +26,8 @@ could observe. Exit status: 0 no difference, 1 differences, 2 wrong usage.
   --only PATTERN  only forms whose name contains PATTERN, such as Imul_r64
   --mode 64|32    64-bit or 32-bit compatibility mode (default 64)
   --case N        run case N alone and print it
-  --coverage      list the forms that no case reached";
+  --coverage      list the forms that no case reached
+  --stop-at-first end with the first difference";
 
 struct Options {
     plan: Plan,
@@ -35,6 +36,10 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let options = match parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(message) => {
@@ -63,6 +68,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             seed: 1,
             time: None,
             jobs: 1,
+            stop_at_first: false,
             only: None,
             mode: Mode::Long,
         },
@@ -71,9 +77,16 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     };
     let mut arguments = arguments.peekable();
     while let Some(name) = arguments.next() {
-        if name == "--coverage" {
-            options.coverage = true;
-            continue;
+        match name.as_str() {
+            "--coverage" => {
+                options.coverage = true;
+                continue;
+            }
+            "--stop-at-first" => {
+                options.plan.stop_at_first = true;
+                continue;
+            }
+            _ => {}
         }
         let value = arguments
             .next()

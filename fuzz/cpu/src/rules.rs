@@ -1,6 +1,10 @@
 //! Which forms are compared and which are not, each with the reason.
 
-use iced_x86::{Code, CpuidFeature, EncodingKind, Mnemonic, OpCodeOperandKind};
+use iced_x86::{
+    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, OpCodeOperandKind,
+};
+
+use crate::state::{Case, Mode};
 
 /// What is done with a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,45 @@ const BY_MNEMONIC: &[(&str, &[Mnemonic])] = &[
     ),
 ];
 
+/// Why a case is not compared although its form is: the CPU models are Intel's, and these are
+/// documented differences of AMD's processors (APM vol. 3, at the instructions named).
+pub fn vendor_difference(instruction: &Instruction, case: &Case) -> Option<&'static str> {
+    if case.mode != Mode::Long {
+        return None;
+    }
+    let near = matches!(
+        instruction.flow_control(),
+        FlowControl::ConditionalBranch
+            | FlowControl::UnconditionalBranch
+            | FlowControl::IndirectBranch
+            | FlowControl::Call
+            | FlowControl::IndirectCall
+            | FlowControl::Return
+    );
+    if near && prefixes(&case.bytes).contains(&0x66) {
+        return Some("AMD: an operand-size prefix makes a near branch 16 bits wide in 64-bit mode");
+    }
+    match instruction.code() {
+        Code::Jmp_m1664 | Code::Call_m1664 => Some("AMD: no far pointers with 64-bit offset"),
+        Code::Lss_r64_m1664 | Code::Lfs_r64_m1664 | Code::Lgs_r64_m1664 => {
+            Some("AMD: no far pointers with 64-bit offset")
+        }
+        _ => None,
+    }
+}
+
+/// The legacy prefixes at the start of `bytes`.
+fn prefixes(bytes: &[u8]) -> &[u8] {
+    let is_prefix = |byte: &&u8| {
+        matches!(
+            byte,
+            0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3
+        )
+    };
+    let count = bytes.iter().take_while(is_prefix).count();
+    &bytes[..count]
+}
+
 /// Features that the richest CPU model declares, and those whose encodings are hints: a CPU without
 /// the feature executes them as a NOP or as the older instruction.
 fn is_modelled(feature: CpuidFeature) -> bool {
@@ -165,14 +208,7 @@ fn is_modelled(feature: CpuidFeature) -> bool {
 /// Whether bytes that the decoder refuses are an opmask instruction or an EVEX encoding to a host
 /// with AVX-512, which is less strict about unused fields.
 pub fn may_be_avx512(bytes: &[u8]) -> bool {
-    let is_prefix = |byte: &&u8| {
-        matches!(
-            byte,
-            0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3
-        )
-    };
-    let skip = bytes.iter().take_while(is_prefix).count();
-    let (map, opcode) = match bytes[skip..] {
+    let (map, opcode) = match bytes[prefixes(bytes).len()..] {
         [0x62, ..] => return true,
         [0xc5, _, opcode, ..] => (1, opcode),
         [0xc4, map, _, opcode, ..] => (map & 31, opcode),

@@ -93,6 +93,7 @@ fn fight(mode: Mode, perturbation: Perturbation, cases: u64) -> Summary {
         seed: 7,
         time: None,
         jobs: 1,
+        stop_at_first: false,
         only: None,
         mode,
     };
