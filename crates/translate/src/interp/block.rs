@@ -29,7 +29,7 @@ struct Tail {
 }
 
 /// Straight-line decoded code.
-pub struct Block {
+pub(crate) struct Block {
     key: u64,
     generation: u32,
     tail: Option<Tail>,

@@ -24,7 +24,7 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         Mnemonic::Invlpg => Lowered::ends(invlpg),
         Mnemonic::Invpcid => Lowered::ends(invpcid),
         // Guest caches are the host's, which are coherent.
-        Mnemonic::Wbinvd | Mnemonic::Invd => Lowered::plain(|cpu, _| cpu.require_ring_0()),
+        Mnemonic::Wbinvd | Mnemonic::Wbnoinvd | Mnemonic::Invd => Lowered::plain(|cpu, _| cpu.require_ring_0()),
         Mnemonic::Cli => Lowered::plain(cli),
         Mnemonic::Sti => Lowered::plain(sti),
         Mnemonic::Clac => Lowered::plain(|cpu, _| set_ac(cpu, false)),
@@ -221,12 +221,8 @@ impl Cpu {
         const PAGING: u64 = cr::CR4_PSE | cr::CR4_PAE | cr::CR4_PGE | cr::CR4_SMEP;
         let before = self.cr4;
         self.cr4 = value;
-        if changed & PAGING != 0
-            && self.pae_without_long_mode()
-            && let Err(stop) = self.load_pdptrs(self.cr3)
-        {
-            self.cr4 = before;
-            return Err(stop);
+        if changed & PAGING != 0 && self.pae_without_long_mode() {
+            self.load_pdptrs(self.cr3).inspect_err(|_| self.cr4 = before)?;
         }
         if changed & (PAGING | cr::CR4_SMAP | cr::CR4_PCIDE) != 0 {
             self.invalidate(Invalidate::All);

@@ -41,6 +41,11 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         | Mnemonic::Prefetcht0
         | Mnemonic::Prefetcht1
         | Mnemonic::Prefetcht2
+        | Mnemonic::Prefetchwt1
+        | Mnemonic::Cldemote
+        // Shadow stacks are not offered, and then this is a hint.
+        | Mnemonic::Rdsspd
+        | Mnemonic::Rdsspq
         | Mnemonic::Reservednop => |_, _| Ok(()),
         // A store buffer is the only reordering an x86 host has, and the guest's stores and loads are
         // the host's, so the guest's fences are the host's too.

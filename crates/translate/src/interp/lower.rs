@@ -10,7 +10,7 @@ use super::{
 };
 use crate::cpu::exception::Exec;
 use crate::cpu::registers::offset_of;
-use crate::hostexec::HostOp;
+use crate::hostexec::{Feature, FeatureSet, HostOp};
 use crate::cpu::segment::index;
 use crate::cpu::{CodeMode, Cpu};
 
@@ -72,7 +72,8 @@ pub(super) fn operand_size(ins: &Instruction, n: u32) -> usize {
 
 /// Decodes one instruction. `None` if `bytes` end inside it. The flag says that the block ends here.
 pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)> {
-    let mut decoder = Decoder::with_ip(cpu.mode.bitness(), bytes, ip, DecoderOptions::NONE);
+    let options = decoder_options(&cpu.features.host);
+    let mut decoder = Decoder::with_ip(cpu.mode.bitness(), bytes, ip, options);
     let ins = decoder.decode();
     if ins.is_invalid() {
         return match decoder.last_error() {
@@ -91,6 +92,19 @@ pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)>
         op.extra = Some(Box::new(Extra { instruction: ins, host }));
     }
     Some((op, ends))
+}
+
+/// Without BMI1 and LZCNT, processors ignore the prefix that makes TZCNT of BSF and LZCNT of BSR, and
+/// compilers rely on it.
+fn decoder_options(features: &FeatureSet) -> u32 {
+    let mut options = DecoderOptions::NONE;
+    if !features.has(Feature::Bmi1) {
+        options |= DecoderOptions::NO_MPFX_0FBC;
+    }
+    if !features.has(Feature::Lzcnt) {
+        options |= DecoderOptions::NO_MPFX_0FBD;
+    }
+    options
 }
 
 /// The instruction that raises #UD.

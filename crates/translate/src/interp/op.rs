@@ -8,7 +8,7 @@ use crate::cpu::{CodeMode, Cpu};
 use crate::hostexec::HostOp;
 
 /// What executes an instruction. RIP already points behind it.
-pub type Handler = fn(&mut Cpu, &Op) -> Exec;
+pub(crate) type Handler = fn(&mut Cpu, &Op) -> Exec;
 
 /// A decoded instruction. Registers are byte offsets in the register file
 /// (see [`crate::cpu::registers`]).

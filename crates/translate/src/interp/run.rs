@@ -213,9 +213,8 @@ impl Cpu {
                 self.events |= event::NOT_RUNNING;
             }
         }
-        if let Some(start) = self.board.irqchip.take_sipi(self.index)
-            && self.activity == Activity::WaitForSipi
-        {
+        let start = self.board.irqchip.take_sipi(self.index);
+        if let Some(start) = start.filter(|_| self.activity == Activity::WaitForSipi) {
             self.start_at(start);
             self.activity = Activity::Running;
             self.events &= !event::NOT_RUNNING;

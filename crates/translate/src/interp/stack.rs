@@ -85,10 +85,11 @@ impl Cpu {
     /// A non-canonical stack address is #SS, not #GP (Intel SDM vol. 3, 6.15).
     #[cold]
     pub(crate) fn stack_fault(&mut self, stop: Stop) -> Stop {
-        if let StopReason::Exception(exception) = &mut self.stop
-            && exception.vector == vector::GP
-        {
-            exception.vector = vector::SS;
+        match &mut self.stop {
+            StopReason::Exception(exception) if exception.vector == vector::GP => {
+                exception.vector = vector::SS;
+            }
+            _ => {}
         }
         stop
     }

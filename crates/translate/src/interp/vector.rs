@@ -10,7 +10,7 @@ use crate::cpu::registers::RIP;
 use crate::cpu::segment::index;
 use crate::cpu::{CodeMode, Cpu, cr, event};
 use crate::hostexec::{
-    CompileError, GuestBytes, HostFrame, HostKind, HostOp, Isa, Outcome, Special, run_special,
+    CompileError, GuestBytes, HostFrame, HostKind, HostOp, Isa, Outcome, Special, clear_registers, run_special,
 };
 
 /// Bytes of the staging buffer: the largest operand is an FSAVE image of 108 bytes.
@@ -69,8 +69,17 @@ fn execute(cpu: &mut Cpu, op: &Op) -> Exec {
         return cpu.undefined();
     };
     check(cpu, &host.isa, op.instruction().mnemonic() == Mnemonic::Wait)?;
-    if host.special != Special::None {
-        return execute_special(cpu, op, &host);
+    if host.x87_waits && cpu.vectors.x87_unmasked() != 0 {
+        // Before the operand is touched: #MF comes before any fault of it.
+        return cpu.fault(vector::MF, None);
+    }
+    match host.special {
+        Special::None => {}
+        Special::ZeroUpper | Special::ZeroAll => {
+            clear_registers(op.instruction(), &mut cpu.vectors);
+            return Ok(());
+        }
+        _ => return execute_special(cpu, op, &host),
     }
     let mut staging = Staging([0; STAGING]);
     let size = usize::from(host.mem_size).min(STAGING);
@@ -137,9 +146,6 @@ impl GuestBytes for Elements<'_> {
 /// Instructions whose memory accesses depend on register contents. The vector state is worked on in a
 /// copy and put back whatever happens: a gather keeps the elements it finished.
 fn execute_special(cpu: &mut Cpu, op: &Op, host: &HostOp) -> Exec {
-    if host.kind == HostKind::Mmx && cpu.vectors.x87_unmasked() != 0 {
-        return cpu.fault(vector::MF, None);
-    }
     let mut registers = [0; 16];
     registers.copy_from_slice(&cpu.regs[..16]);
     let mut vectors = cpu.vectors.clone();
