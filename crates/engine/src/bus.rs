@@ -81,15 +81,32 @@ impl Bus {
     /// # Errors
     /// [`EngineError::BadClaim`] if empty, past FFFFh, or overlapping another claim.
     pub fn claim_pio(&self, base: u16, length: u32, token: u64) -> Result<(), EngineError> {
-        insert(&self.pio, u64::from(base), u64::from(length), 0x1_0000, Owner::Python(token))
+        insert(
+            &self.pio,
+            u64::from(base),
+            u64::from(length),
+            0x1_0000,
+            Owner::Python(token),
+        )
     }
 
     /// Gives ports to a device in Rust.
     ///
     /// # Errors
     /// As [`Bus::claim_pio`].
-    pub fn claim_pio_native(&self, base: u16, length: u32, device: Native) -> Result<(), EngineError> {
-        insert(&self.pio, u64::from(base), u64::from(length), 0x1_0000, Owner::Native(device))
+    pub fn claim_pio_native(
+        &self,
+        base: u16,
+        length: u32,
+        device: Native,
+    ) -> Result<(), EngineError> {
+        insert(
+            &self.pio,
+            u64::from(base),
+            u64::from(length),
+            0x1_0000,
+            Owner::Native(device),
+        )
     }
 
     /// Gives a guest-physical range to a device in Python.
@@ -104,7 +121,12 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Bus::claim_pio`].
-    pub fn claim_mmio_native(&self, base: u64, length: u64, device: Native) -> Result<(), EngineError> {
+    pub fn claim_mmio_native(
+        &self,
+        base: u64,
+        length: u64,
+        device: Native,
+    ) -> Result<(), EngineError> {
         insert(&self.mmio, base, length, u64::MAX, Owner::Native(device))
     }
 
@@ -135,9 +157,14 @@ fn insert(
     owner: Owner,
 ) -> Result<(), EngineError> {
     let refuse = |why: &str| {
-        Err(EngineError::BadClaim(format!("the range {base:#x}+{length:#x} {why}")))
+        Err(EngineError::BadClaim(format!(
+            "the range {base:#x}+{length:#x} {why}"
+        )))
     };
-    let Some(end) = base.checked_add(length).filter(|&end| length > 0 && end <= limit) else {
+    let Some(end) = base
+        .checked_add(length)
+        .filter(|&end| length > 0 && end <= limit)
+    else {
         return refuse("is empty or leaves the address space");
     };
     let mut claims = space.write().unwrap_or_else(|e| e.into_inner());
@@ -146,14 +173,23 @@ fn insert(
     if overlaps_before || claims.get(at).is_some_and(|c| c.base < end) {
         return refuse("overlaps a range that is claimed already");
     }
-    claims.insert(at, Claim { base, length, owner });
+    claims.insert(
+        at,
+        Claim {
+            base,
+            length,
+            owner,
+        },
+    );
     Ok(())
 }
 
 fn find(space: &RwLock<Vec<Claim>>, address: u64) -> Route {
     let claims = space.read().unwrap_or_else(|e| e.into_inner());
     let at = claims.partition_point(|c| c.base <= address);
-    let Some(claim) = at.checked_sub(1).map(|i| claims[i]) else { return Route::Unclaimed };
+    let Some(claim) = at.checked_sub(1).map(|i| claims[i]) else {
+        return Route::Unclaimed;
+    };
     let offset = address - claim.base;
     match claim.owner {
         _ if offset >= claim.length => Route::Unclaimed,
@@ -170,9 +206,22 @@ mod tests {
     fn accesses_find_their_claim_and_the_offset_in_it() {
         let bus = Bus::default();
         bus.claim_pio(0x3f8, 8, 7).unwrap();
-        bus.claim_pio_native(0x20, 2, Native::LegacyIrqchip).unwrap();
-        assert_eq!(bus.pio(0x3fd), Route::Python { token: 7, offset: 5 });
-        assert_eq!(bus.pio(0x21), Route::Native { device: Native::LegacyIrqchip, offset: 1 });
+        bus.claim_pio_native(0x20, 2, Native::LegacyIrqchip)
+            .unwrap();
+        assert_eq!(
+            bus.pio(0x3fd),
+            Route::Python {
+                token: 7,
+                offset: 5
+            }
+        );
+        assert_eq!(
+            bus.pio(0x21),
+            Route::Native {
+                device: Native::LegacyIrqchip,
+                offset: 1
+            }
+        );
         assert_eq!(bus.pio(0x22), Route::Unclaimed);
         assert_eq!(bus.pio(0), Route::Unclaimed);
     }
@@ -181,8 +230,17 @@ mod tests {
     fn overlapping_empty_and_wrapping_claims_are_refused() {
         let bus = Bus::default();
         bus.claim_mmio(0x1000, 0x1000, 1).unwrap();
-        for (base, length) in [(0x1fff, 1), (0xfff, 2), (0x800, 0x4000), (0, 0), (u64::MAX, 2)] {
-            assert!(bus.claim_mmio(base, length, 2).is_err(), "{base:#x}+{length:#x}");
+        for (base, length) in [
+            (0x1fff, 1),
+            (0xfff, 2),
+            (0x800, 0x4000),
+            (0, 0),
+            (u64::MAX, 2),
+        ] {
+            assert!(
+                bus.claim_mmio(base, length, 2).is_err(),
+                "{base:#x}+{length:#x}"
+            );
         }
         assert!(bus.claim_pio(0xffff, 2, 3).is_err());
         bus.release_mmio(1);

@@ -114,7 +114,11 @@ impl GuestRam {
     /// # Errors
     /// [`RamError::BadSlot`] (the caller's fault), [`RamError::Host`] (the host's).
     pub fn map(&self, gpa: u64, length: u64) -> Result<(), RamError> {
-        let bad = |reason| RamError::BadSlot { gpa, length, reason };
+        let bad = |reason| RamError::BadSlot {
+            gpa,
+            length,
+            reason,
+        };
         let _one_at_a_time = self.adding.lock().unwrap_or_else(|e| e.into_inner());
         if length == 0 || gpa % PAGE_SIZE != 0 || length % PAGE_SIZE != 0 {
             return Err(bad("it is empty or not page aligned"));
@@ -123,7 +127,11 @@ impl GuestRam {
         if self.slots().any(|s| gpa < s.gpa + s.length && s.gpa < end) {
             return Err(bad("it overlaps another slot"));
         }
-        let free = self.slots.iter().find(|s| s.get().is_none()).ok_or(bad("no slot is left"))?;
+        let free = self
+            .slots
+            .iter()
+            .find(|s| s.get().is_none())
+            .ok_or(bad("no slot is left"))?;
         let pages = (length / PAGE_SIZE) as usize;
         let slot = Slot {
             gpa,
@@ -194,7 +202,12 @@ impl GuestRam {
         if watch.fetch_or(WATCH_CODE, Ordering::SeqCst) & WATCH_CODE == 0 && self.barrier {
             // SAFETY: membarrier takes no pointers.
             unsafe {
-                libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0)
+                libc::syscall(
+                    libc::SYS_membarrier,
+                    libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED,
+                    0,
+                    0,
+                )
             };
         }
     }
@@ -209,7 +222,10 @@ impl GuestRam {
         length: usize,
         mut visit: impl FnMut(PageRef, usize, usize, usize),
     ) -> Result<(), RamError> {
-        let outside = || RamError::OutsideRam { gpa, length: length as u64 };
+        let outside = || RamError::OutsideRam {
+            gpa,
+            length: length as u64,
+        };
         gpa.checked_add(length as u64).ok_or_else(outside)?;
         let mut at = 0;
         while at < length {
@@ -266,7 +282,11 @@ fn map_memfd(length: u64) -> std::io::Result<*mut u8> {
         };
         let error = last();
         libc::close(fd);
-        if hva == libc::MAP_FAILED { Err(error) } else { Ok(hva.cast()) }
+        if hva == libc::MAP_FAILED {
+            Err(error)
+        } else {
+            Ok(hva.cast())
+        }
     }
 }
 
@@ -304,10 +324,17 @@ mod tests {
     #[test]
     fn impossible_slots_are_refused() {
         let ram = ram();
-        for (gpa, length) in
-            [(0, 0), (1, 4096), (4096, 100), (0x3000, 0x1000), (u64::MAX - 4095, 8192)]
-        {
-            assert!(matches!(ram.map(gpa, length), Err(RamError::BadSlot { .. })), "{gpa:#x}");
+        for (gpa, length) in [
+            (0, 0),
+            (1, 4096),
+            (4096, 100),
+            (0x3000, 0x1000),
+            (u64::MAX - 4095, 8192),
+        ] {
+            assert!(
+                matches!(ram.map(gpa, length), Err(RamError::BadSlot { .. })),
+                "{gpa:#x}"
+            );
         }
     }
 

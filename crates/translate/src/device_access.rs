@@ -99,7 +99,9 @@ impl Cpu {
     pub fn port_read(&mut self, port: u16, size: u8) -> Exec<u64> {
         let wanted =
             Done { space: Space::Port, address: u64::from(port), size, write: false, value: 0 };
-        self.access(wanted)
+        let value = self.access(wanted)?;
+        self.io_breakpoint(port, u64::from(size));
+        Ok(value)
     }
 
     /// Writes a port of 1, 2 or 4 bytes.
@@ -108,7 +110,9 @@ impl Cpu {
     /// When the write has to be made in Python.
     pub fn port_write(&mut self, port: u16, size: u8, value: u64) -> Exec {
         let wanted = Done { space: Space::Port, address: u64::from(port), size, write: true, value };
-        self.access(wanted).map(drop)
+        self.access(wanted)?;
+        self.io_breakpoint(port, u64::from(size));
+        Ok(())
     }
 
     /// Reads device memory; anything but 1, 2, 4 or 8 bytes goes byte by byte.

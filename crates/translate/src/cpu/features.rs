@@ -1,5 +1,7 @@
 //! What the guest's CPUID offers, in the form in which instructions and registers check it.
 
+mod everything;
+
 use wardian_engine::contract::CpuidEntry;
 
 use super::cr;
@@ -250,73 +252,72 @@ impl Features {
     }
 }
 
-impl Default for Features {
-    /// Everything that this engine has, with 40 physical address bits.
-    fn default() -> Self {
-        let mut rows = vec![
-            entry(0, 0, [0xD, 0, 0, 0]),
-            entry(
-                1,
-                0,
-                [
-                    0x0006_0601,
-                    8 << 8,
-                    1 << 13 | 1 << 17 | 1 << 21 | 1 << 24,
-                    0x010B_FBFC,
-                ],
-            ),
-            entry(
-                7,
-                0,
-                [
-                    0,
-                    1 | 1 << 7 | 1 << 9 | 1 << 10 | 1 << 20 | 1 << 23,
-                    1 << 2 | 1 << 22,
-                    1 << 26 | 1 << 29,
-                ],
-            ),
-            entry(EXTENDED, 0, [ADDRESS_SIZES, 0, 0, 0]),
-            entry(
-                EXTENDED_FEATURES,
-                0,
-                [
-                    0,
-                    0,
-                    1 | 1 << 8,
-                    1 << 11 | 1 << 20 | 1 << 26 | 1 << 27 | 1 << 29,
-                ],
-            ),
-            entry(ADDRESS_SIZES, 0, [40 | 48 << 8, 0, 0, 0]),
-        ];
-        let host = host_features();
-        if host.has(Feature::Avx) {
-            rows.push(entry(0xD, 0, [7, 832, 832, 0]));
-            rows.push(entry(0xD, 1, [1, 0, 0, 0]));
-            rows.push(entry(0xD, 2, [256, 576, 0, 0]));
-        }
-        for (feature, leaf, register, bit) in HOST_BITS {
-            for entry in rows.iter_mut().filter(|e| e.leaf == leaf) {
-                entry.regs[register] |= u32::from(host.has(feature)) << bit;
-            }
-        }
-        for entry in rows.iter_mut().filter(|e| e.leaf == 1) {
-            entry.regs[ECX] |= u32::from(host.has(Feature::Avx)) << 26;
-        }
-        Self::from_cpuid(&rows)
-    }
-}
-
-fn entry(leaf: u32, subleaf: u32, regs: [u32; 4]) -> CpuidEntry {
-    CpuidEntry {
-        leaf,
-        subleaf,
-        regs,
-    }
-}
-
 fn row(entries: &[CpuidEntry], leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
     entries
         .iter()
         .find(|e| e.leaf == leaf && e.subleaf == subleaf)
         .map(|e| e.regs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Features {
+        let row = |leaf, subleaf, regs| CpuidEntry { leaf, subleaf, regs };
+        Features::from_cpuid(&[
+            row(0, 0, [0xB, 1, 2, 3]),
+            row(4, 0, [10, 0, 0, 0]),
+            row(4, 1, [11, 0, 0, 0]),
+            row(0xB, 0, [20, 0, 0, 0]),
+            row(HYPERVISOR, 0, [HYPERVISOR + 1, 0, 0, 0]),
+            row(HYPERVISOR + 1, 0, [40, 0, 0, 0]),
+            row(EXTENDED, 0, [EXTENDED + 8, 0, 0, 0]),
+            row(EXTENDED + 8, 0, [39, 0, 0, 0]),
+        ])
+    }
+
+    #[test]
+    fn leaves_are_answered_from_their_rows() {
+        let model = model();
+        for (leaf, subleaf, answered_by, eax) in [
+            (0, 7, 0, 0xB),
+            (4, 1, 4, 11),
+            (4, 2, 4, 0),
+            (2, 0, 2, 0),
+            (HYPERVISOR + 1, 9, HYPERVISOR + 1, 40),
+            (EXTENDED + 8, 0, EXTENDED + 8, 39),
+            (EXTENDED + 7, 0, EXTENDED + 7, 0),
+        ] {
+            let (found, regs) = model.cpuid_row(leaf, subleaf);
+            assert_eq!((found, regs[0]), (answered_by, eax), "{leaf:#x}.{subleaf}");
+        }
+    }
+
+    #[test]
+    fn leaves_out_of_range_are_answered_as_the_highest_basic_one() {
+        let model = model();
+        for leaf in [0xC, HYPERVISOR - 1, HYPERVISOR + 2, HYPERVISOR + 0x100, EXTENDED + 9, u32::MAX] {
+            assert_eq!(model.cpuid_row(leaf, 0), (0xB, [20, 0, 0, 0]), "{leaf:#x}");
+        }
+        assert_eq!(Features::from_cpuid(&[]).cpuid_row(5, 0), (0, [0; 4]));
+    }
+
+    #[test]
+    fn a_model_offers_only_what_its_rows_say() {
+        let model = model();
+        assert_eq!(model.physical_mask(), (1 << 39) - 1);
+        assert_eq!(model.cr4_allowed(), cr::CR4_PCE);
+        assert_eq!((model.efer_allowed(), model.xcr0_allowed()), (0, 0));
+        assert_eq!(model.host, FeatureSet::default());
+    }
+
+    #[test]
+    fn xcr0_needs_x87_and_avx_needs_sse() {
+        let mut model = model();
+        assert!(model.xcr0_valid(XCR0_X87) && !model.xcr0_valid(XCR0_X87 | XCR0_SSE));
+        model.xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+        let valid: Vec<u64> = (0..16).filter(|&value| model.xcr0_valid(value)).collect();
+        assert_eq!(valid, [1, 3, 7]);
+    }
 }

@@ -1,30 +1,22 @@
 //! Model-specific registers (Intel SDM vol. 4, table 2-2).
 //!
-//! [`Msrs`] holds those that are plain storage with rules about their values, and [`Cpu`] adds those
-//! that do something. A register that is not here is #GP(0): Linux probes whatever CPUID does not
+//! [`Msrs`] holds those that are plain storage with rules about their values; `access` adds those that
+//! do something, and RDMSR and WRMSR over all of them. A register that is not here is #GP(0): Linux probes whatever CPUID does not
 //! promise in a way that survives that.
 
+mod access;
 mod mtrr;
 mod pvclock;
 
-use wardian_engine::irqchip::Gp;
-
-use super::exception::Exec;
 use super::features::Features;
-use super::segment::index;
-use super::{Cpu, cr, event};
-use crate::mmu::{Invalidate, canonical};
+use crate::mmu::canonical;
 use mtrr::Mtrrs;
 
 const P5_MC_ADDR: u32 = 0x0;
 const P5_MC_TYPE: u32 = 0x1;
-const TSC: u32 = 0x10;
 const PLATFORM_ID: u32 = 0x17;
-const APIC_BASE: u32 = 0x1B;
 const TSC_ADJUST: u32 = 0x3B;
 const SPEC_CTRL: u32 = 0x48;
-const PRED_CMD: u32 = 0x49;
-const BIOS_UPDT_TRIG: u32 = 0x79;
 const BIOS_SIGN_ID: u32 = 0x8B;
 const ARCH_CAPABILITIES: u32 = 0x10A;
 const SYSENTER_CS: u32 = 0x174;
@@ -35,16 +27,10 @@ const MCG_STATUS: u32 = 0x17A;
 const MISC_ENABLE: u32 = 0x1A0;
 const DEBUGCTL: u32 = 0x1D9;
 const PAT: u32 = 0x277;
-const TSC_DEADLINE: u32 = 0x6E0;
-const X2APIC_FIRST: u32 = 0x800;
-const X2APIC_LAST: u32 = 0x8FF;
-const EFER: u32 = 0xC000_0080;
 const STAR: u32 = 0xC000_0081;
 const LSTAR: u32 = 0xC000_0082;
 const CSTAR: u32 = 0xC000_0083;
 const FMASK: u32 = 0xC000_0084;
-const FS_BASE: u32 = 0xC000_0100;
-const GS_BASE: u32 = 0xC000_0101;
 const KERNEL_GS_BASE: u32 = 0xC000_0102;
 const TSC_AUX: u32 = 0xC000_0103;
 
@@ -55,10 +41,6 @@ const MISC_ENABLE_READ_ONLY: u64 = 1 << 11 | 1 << 12;
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// IBRS, STIBP, SSBD.
 const SPEC_CTRL_BITS: u64 = 7;
-/// IBPB.
-const PRED_CMD_BITS: u64 = 1;
-/// Last-branch records and branch steps, neither of which there is: the bits stay clear.
-const DEBUGCTL_IGNORED: u64 = 3;
 /// A machine check is in progress, and two more facts about it.
 const MCG_STATUS_BITS: u64 = 7;
 
@@ -232,124 +214,6 @@ impl Msrs {
             _ => return self.write(index, value, features),
         }
         Some(())
-    }
-}
-
-/// Whether the local APIC has the register.
-pub(super) fn belongs_to_apic(index: u32) -> bool {
-    matches!(index, APIC_BASE | TSC_DEADLINE | X2APIC_FIRST..=X2APIC_LAST)
-}
-
-impl Cpu {
-    /// The guest's time-stamp counter.
-    #[must_use]
-    pub fn tsc(&self) -> u64 {
-        self.board.clock.tsc().wrapping_add(self.msrs.tsc_adjust)
-    }
-
-    /// RDMSR.
-    ///
-    /// # Errors
-    /// #GP(0).
-    pub fn read_msr(&mut self, index: u32) -> Exec<u64> {
-        let value = match index {
-            TSC => Some(self.tsc()),
-            EFER => Some(self.efer),
-            FS_BASE => Some(self.seg_base[index::FS]),
-            GS_BASE => Some(self.seg_base[index::GS]),
-            ARCH_CAPABILITIES if !self.features.arch_capabilities => None,
-            SPEC_CTRL if !self.features.spec_ctrl => None,
-            _ if belongs_to_apic(index) => {
-                self.board.irqchip.lapic_msr_read(self.index, index).ok()
-            }
-            _ => self.msrs.read(index),
-        };
-        value.map_or_else(|| self.gp(0), Ok)
-    }
-
-    /// WRMSR. The instruction must end its block.
-    ///
-    /// # Errors
-    /// #GP(0).
-    pub fn write_msr(&mut self, index: u32, value: u64) -> Exec {
-        match index {
-            TSC => {
-                self.set_tsc_adjust(value.wrapping_sub(self.board.clock.tsc()));
-                Ok(())
-            }
-            EFER => self.write_efer(value),
-            FS_BASE => self.write_base(index::FS, value),
-            GS_BASE => self.write_base(index::GS, value),
-            PRED_CMD if self.features.spec_ctrl && value & !PRED_CMD_BITS == 0 => Ok(()),
-            DEBUGCTL if value & !DEBUGCTL_IGNORED == 0 => Ok(()),
-            // A microcode update that changes nothing.
-            BIOS_UPDT_TRIG => Ok(()),
-            _ if belongs_to_apic(index) => {
-                // The task priority may have fallen.
-                self.events |= event::CHECK_INTERRUPTS;
-                match self.board.irqchip.lapic_msr_write(self.index, index, value) {
-                    Ok(()) => Ok(()),
-                    Err(Gp) => self.gp(0),
-                }
-            }
-            _ => {
-                if self.msrs.write(index, value, &self.features).is_none() {
-                    return self.gp(0);
-                }
-                self.msr_stored(index);
-                Ok(())
-            }
-        }
-    }
-
-    /// What follows from a stored value.
-    fn msr_stored(&mut self, index: u32) {
-        match index {
-            TSC_ADJUST => self.set_tsc_adjust(self.msrs.tsc_adjust),
-            pvclock::WALL_CLOCK | pvclock::WALL_CLOCK_OLD => self.publish_wall_clock(),
-            pvclock::SYSTEM_TIME | pvclock::SYSTEM_TIME_OLD => self.publish_system_time(),
-            _ => {}
-        }
-    }
-
-    /// Takes over registers that were loaded from a saved state: all that follows from them is
-    /// brought up to date.
-    pub(super) fn load_msrs(&mut self, msrs: Msrs) {
-        let clocks = (self.msrs.system_time, self.msrs.wall_clock);
-        self.msrs = msrs;
-        self.set_tsc_adjust(self.msrs.tsc_adjust);
-        if self.msrs.wall_clock != clocks.1 {
-            self.publish_wall_clock();
-        }
-    }
-
-    fn set_tsc_adjust(&mut self, adjust: u64) {
-        self.msrs.tsc_adjust = adjust;
-        self.board.irqchip.set_tsc_offset(self.index, adjust);
-        self.publish_system_time();
-    }
-
-    fn write_base(&mut self, which: usize, base: u64) -> Exec {
-        if !canonical(base) {
-            return self.gp(0);
-        }
-        self.set_segment_base(which, base);
-        Ok(())
-    }
-
-    /// IA32_EFER: LMA follows from LME and paging, LME cannot change while paging is on (Intel SDM
-    /// vol. 3, 4.1.2).
-    fn write_efer(&mut self, value: u64) -> Exec {
-        let changed = self.efer ^ value;
-        let paging = self.cr0 & cr::CR0_PG != 0;
-        if value & !self.features.efer_allowed() != 0 || paging && changed & cr::EFER_LME != 0 {
-            return self.gp(0);
-        }
-        self.efer = value & !cr::EFER_LMA | self.efer & cr::EFER_LMA;
-        if changed & cr::EFER_NXE != 0 {
-            self.invalidate(Invalidate::All);
-        }
-        Ok(())
     }
 }
 

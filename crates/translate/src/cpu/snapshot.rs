@@ -1,13 +1,16 @@
 //! A vCPU's whole state: saved, loaded, and as reset and INIT leave it.
 
-use wardian_engine::contract::EngineError;
-use wardian_engine::state::{Activity, Segment, TableRegister, VcpuState};
+mod reset;
+#[cfg(test)]
+mod tests;
 
-use super::debug::{DR6_RESET, DR7_RESET, dr6_value, dr7_value};
+use wardian_engine::contract::EngineError;
+use wardian_engine::state::{Activity, VcpuState};
+
+use super::debug::{dr6_value, dr7_value};
 use super::exception::StopReason;
-use super::features::XCR0_X87;
 use super::msr::Msrs;
-use super::registers::{RDX, REGISTER_SLOTS, RIP};
+use super::registers::RIP;
 use super::segment::{SegmentExt, index};
 use super::{Cpu, cr, event, flags};
 use crate::hostexec::XsaveArea;
@@ -26,8 +29,6 @@ const CR0_DEFINED: u64 = cr::CR0_PE
     | cr::CR0_NW
     | cr::CR0_CD
     | cr::CR0_PG;
-/// CR0 after reset and INIT: caches off, nothing enabled (Intel SDM vol. 3, table 10-1).
-const CR0_RESET: u64 = cr::CR0_ET | CR0_CACHES;
 /// The bits of CR0 that INIT does not change.
 const CR0_CACHES: u64 = cr::CR0_CD | cr::CR0_NW;
 const RFLAGS_DEFINED: u64 = flags::ARITHMETIC
@@ -43,16 +44,6 @@ const RFLAGS_DEFINED: u64 = flags::ARITHMETIC
     | flags::VIF
     | flags::VIP
     | flags::ID;
-/// FCW after reset, where FNINIT would give 37Fh.
-const FCW_RESET: u16 = 0x40;
-/// The tag byte after reset: no register is empty.
-const FTW_RESET: u8 = 0xff;
-
-const CODE_RESET: u32 = 0x9b;
-const DATA_RESET: u32 = 0x93;
-const LDT_RESET: u32 = 0x82;
-const TSS_RESET: u32 = 0x8b;
-
 /// What has been worked out of a state that can be loaded, and is not just copied.
 struct Loadable {
     vectors: XsaveArea,
@@ -240,6 +231,11 @@ impl Cpu {
         if !pae || state.efer & cr::EFER_LMA != 0 {
             return Ok([0; 4]);
         }
+        // Memory may have changed since the registers were loaded.
+        let same = self.cr0 == state.cr0 && self.cr3 == state.cr3 && self.cr4 == state.cr4;
+        if same && self.efer == state.efer {
+            return Ok(self.pdptrs);
+        }
         let mut bytes = [0; 32];
         self.board.ram.read(state.cr3 & 0xffff_ffe0, &mut bytes)?;
         let mut pointers = [0; 4];
@@ -277,80 +273,6 @@ impl Cpu {
             self.events |= event::NOT_RUNNING;
         }
     }
-
-    /// Power-on reset (Intel SDM vol. 3, table 10-1). The vCPU is then running; whoever resets an
-    /// application processor makes it wait. The local APIC is not touched.
-    pub fn reset(&mut self) {
-        *self.vectors = XsaveArea::default();
-        self.vectors.set_fcw(FCW_RESET);
-        self.vectors.set_ftw(FTW_RESET);
-        self.xcr0 = XCR0_X87;
-        self.load_msrs(Msrs::default());
-        self.cr0 = CR0_RESET;
-        self.init();
-    }
-
-    /// INIT: as reset, but vector registers, XCR0, MSRs and CR0.CD and NW keep their values. The
-    /// vCPU is then running, and the local APIC is not touched.
-    pub fn init(&mut self) {
-        self.forget_instruction();
-        self.regs = [0; REGISTER_SLOTS];
-        // The processor's signature, which software before CPUID looked for here.
-        let (_, [signature, ..]) = self.features.cpuid_row(1, 0);
-        self.regs[RDX] = u64::from(signature);
-        self.regs[RIP] = 0xfff0;
-        self.cr0 = self.cr0 & CR0_CACHES | cr::CR0_ET;
-        self.cr2 = 0;
-        self.cr3 = 0;
-        self.cr4 = 0;
-        self.efer = 0;
-        self.pdptrs = [0; 4];
-        for (which, segment) in reset_segments().into_iter().enumerate() {
-            self.set_segment(which, segment);
-        }
-        self.gdtr = TableRegister {
-            base: 0,
-            limit: 0xffff,
-        };
-        self.idtr = TableRegister {
-            base: 0,
-            limit: 0xffff,
-        };
-        self.cpl = 0;
-        self.nmi_blocked = false;
-        self.interrupt_waiting = false;
-        self.set_rflags(flags::FIXED_1);
-        self.set_debug_registers([0; 4], DR6_RESET, DR7_RESET);
-        self.set_activity(Activity::Running);
-        self.events |= event::CHECK_INTERRUPTS;
-        self.invalidate(Invalidate::All);
-    }
-
-    /// A start-up message: real-mode code at page `vector` of the first MiB (Intel SDM vol. 3, 9.4.4).
-    pub fn start_at(&mut self, vector: u8) {
-        let code = self.seg[index::CS].real_mode(u16::from(vector) << 8);
-        self.set_segment(index::CS, code);
-        self.regs[RIP] = 0;
-        self.set_activity(Activity::Running);
-    }
-}
-
-fn reset_segments() -> [Segment; 8] {
-    let at_zero = |attributes| Segment {
-        selector: 0,
-        base: 0,
-        limit: 0xffff,
-        attributes,
-    };
-    let mut segments = [at_zero(DATA_RESET); 8];
-    segments[index::CS] = Segment {
-        selector: 0xf000,
-        base: 0xffff_0000,
-        ..at_zero(CODE_RESET)
-    };
-    segments[index::LDTR] = at_zero(LDT_RESET);
-    segments[index::TR] = at_zero(TSS_RESET);
-    segments
 }
 
 /// The privilege level is that of the stack segment, which unlike CS is never conforming and never

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::lower;
+use super::lower::{self, MAX_LENGTH};
 use super::op::Op;
 use crate::cpu::exception::Exec;
 use crate::cpu::segment::index;
@@ -17,8 +17,6 @@ use crate::cpu::{CodeMode, Cpu};
 const SLOTS: usize = 1 << 15;
 /// Instructions in one block: bounds the time between looks at interrupts.
 const MAX_OPS: usize = 48;
-/// Longest x86 instruction.
-const MAX_LENGTH: usize = 15;
 /// No key: keys have a mode in their top bits that no mode has.
 const NO_KEY: u64 = u64::MAX;
 
@@ -32,6 +30,8 @@ struct Tail {
 pub(crate) struct Block {
     key: u64,
     generation: u32,
+    /// Bytes of code.
+    length: u64,
     tail: Option<Tail>,
     ops: Vec<Op>,
 }
@@ -45,7 +45,7 @@ pub struct BlockCache {
 
 impl Default for BlockCache {
     fn default() -> Self {
-        let empty = || Block { key: NO_KEY, generation: 0, tail: None, ops: Vec::new() };
+        let empty = || Block { key: NO_KEY, generation: 0, length: 0, tail: None, ops: Vec::new() };
         Self { slots: (0..SLOTS).map(|_| empty()).collect(), decoded: 0 }
     }
 }
@@ -79,7 +79,7 @@ impl Cpu {
     pub(crate) fn find_block(&mut self) -> Exec<Span> {
         let gva = self.code_address();
         let entry = *self.tlb.code(self.cpl == 3, gva);
-        if entry.tag == self.tlb.tag(gva) {
+        if entry.tag == self.tlb.tag(gva) && self.code_is_unlimited() {
             let key = block_key(entry.gpa | gva & 0xfff, self.mode);
             let block = &self.blocks.slots[slot_of(key)];
             // SAFETY: code entries point into RAM's generation table.
@@ -92,10 +92,21 @@ impl Cpu {
         self.find_block_slow(gva)
     }
 
+    /// No instruction can run past the code segment's limit.
+    #[inline(always)]
+    fn code_is_unlimited(&self) -> bool {
+        self.mode == CodeMode::Bits64 || self.seg[index::CS].limit == u32::MAX
+    }
+
     #[cold]
     #[inline(never)]
     fn find_block_slow(&mut self, gva: u64) -> Exec<Span> {
-        if self.mode != CodeMode::Bits64 && self.rip() > u64::from(self.seg[index::CS].limit) {
+        let left = if self.code_is_unlimited() {
+            u64::MAX
+        } else {
+            (u64::from(self.seg[index::CS].limit) + 1).saturating_sub(self.rip())
+        };
+        if left == 0 {
             return self.gp(0);
         }
         let mut entry = *self.tlb.code(self.cpl == 3, gva);
@@ -106,12 +117,17 @@ impl Cpu {
         let key = block_key(gpa, self.mode);
         let generation = generation_of(entry.generation);
         let cached = &self.blocks.slots[slot_of(key)];
-        let fresh = cached.key == key && cached.generation == generation;
+        let fresh = cached.key == key && cached.generation == generation && cached.length <= left;
         if fresh && self.tail_is_current(slot_of(key), gva)? {
             let ops = self.blocks.slots[slot_of(key)].ops.as_ptr_range();
             return Ok((ops.start, ops.end));
         }
-        self.decode_block(gva, gpa, key, generation)
+        let span = self.decode_block(gva, gpa, key, generation, left)?;
+        // A block is cut at the limit, so only its first instruction can be over it.
+        if self.blocks.slots[slot_of(key)].length > left {
+            return self.gp(0);
+        }
+        Ok(span)
     }
 
     /// Whether the second page of a block that has one is still the page it was decoded from.
@@ -121,7 +137,15 @@ impl Cpu {
         Ok(entry.gpa == gpa && generation_of(entry.generation) == generation)
     }
 
-    fn decode_block(&mut self, gva: u64, gpa: u64, key: u64, generation: u32) -> Exec<Span> {
+    /// Decodes at most `left` bytes, but at least one instruction.
+    fn decode_block(
+        &mut self,
+        gva: u64,
+        gpa: u64,
+        key: u64,
+        generation: u32,
+        left: u64,
+    ) -> Exec<Span> {
         let mut bytes = [0; MAX_OPS * MAX_LENGTH];
         let in_page = (4096 - (gva & 0xfff) as usize).min(bytes.len());
         self.fetch(gpa, &mut bytes[..in_page])?;
@@ -130,6 +154,9 @@ impl Cpu {
         while ops.len() < MAX_OPS && at < in_page {
             let ip = self.rip().wrapping_add(at as u64);
             let Some((op, ends)) = lower::decode(self, &bytes[at..in_page], ip) else { break };
+            if at > 0 && (at + usize::from(op.len)) as u64 > left {
+                break;
+            }
             at += usize::from(op.len);
             ops.push(op);
             if ends {
@@ -147,15 +174,17 @@ impl Cpu {
                 length = MAX_LENGTH;
             }
             let ip = self.rip();
-            ops.push(match lower::decode(self, &bytes[..length], ip) {
+            let op = match lower::decode(self, &bytes[..length], ip) {
                 Some((op, _)) => op,
                 None => lower::invalid(),
-            });
+            };
+            at = usize::from(op.len);
+            ops.push(op);
         }
         ops.shrink_to_fit();
         self.blocks.decoded += 1;
         let slot = &mut self.blocks.slots[slot_of(key)];
-        *slot = Block { key, generation, tail, ops };
+        *slot = Block { key, generation, length: at as u64, tail, ops };
         let ops = slot.ops.as_ptr_range();
         Ok((ops.start, ops.end))
     }

@@ -4,10 +4,10 @@ use iced_x86::{Instruction, Mnemonic};
 
 use super::lower::Lowered;
 use super::op::Op;
-use crate::cpu::exception::Exec;
+use crate::cpu::exception::{Exec, vector};
 use crate::cpu::flags::{self, Flags};
 use crate::cpu::registers::RAX;
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, cr};
 
 /// PAUSEs after which a spinning vCPU gives its host CPU away: whoever holds the lock it waits for
 /// may be a vCPU that is not running.
@@ -32,6 +32,7 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         Mnemonic::Lahf => lahf,
         Mnemonic::Sahf => sahf,
         Mnemonic::Pause => pause,
+        Mnemonic::Wait => wait,
         Mnemonic::Nop
         | Mnemonic::Endbr64
         | Mnemonic::Endbr32
@@ -78,6 +79,18 @@ fn pause(cpu: &mut Cpu, _: &Op) -> Exec {
     if cpu.pauses >= PAUSES_BEFORE_YIELD {
         cpu.pauses = 0;
         std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// WAIT: reports a pending x87 error. Its #NM needs MP as well as TS.
+fn wait(cpu: &mut Cpu, _: &Op) -> Exec {
+    const WATCHED: u64 = cr::CR0_MP | cr::CR0_TS;
+    if cpu.cr0 & WATCHED == WATCHED {
+        return cpu.fault(vector::NM, None);
+    }
+    if cpu.vectors.x87_unmasked() != 0 {
+        return cpu.fault(vector::MF, None);
     }
     Ok(())
 }

@@ -14,6 +14,9 @@ use crate::hostexec::{Feature, FeatureSet, HostOp};
 use crate::cpu::segment::index;
 use crate::cpu::{CodeMode, Cpu};
 
+/// Longest x86 instruction.
+pub(super) const MAX_LENGTH: usize = 15;
+
 /// What a family says of an instruction that is its own.
 pub(super) struct Lowered {
     /// Executes it.
@@ -77,9 +80,8 @@ pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)>
     let ins = decoder.decode();
     if ins.is_invalid() {
         return match decoder.last_error() {
-            DecoderError::NoMoreBytes if bytes.len() < 15 => None,
-            // More than 15 bytes is #GP, not #UD (Intel SDM vol. 2, 2.3.11).
-            DecoderError::NoMoreBytes => Some((bare(too_long, 15), true)),
+            DecoderError::NoMoreBytes if bytes.len() < MAX_LENGTH => None,
+            _ if runs_over_the_limit(cpu, bytes) => Some((bare(too_long, 15), true)),
             _ => Some((invalid(), true)),
         };
     }
@@ -92,6 +94,14 @@ pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)>
         op.extra = Some(Box::new(Extra { instruction: ins, host }));
     }
     Some((op, ends))
+}
+
+/// More than 15 bytes is #GP, not #UD (Intel SDM vol. 2, 2.3.11). The decoder calls both invalid, but
+/// with the last byte withheld it still asks for more only if nothing before it was wrong.
+fn runs_over_the_limit(cpu: &Cpu, bytes: &[u8]) -> bool {
+    let Some(most) = bytes.get(..MAX_LENGTH - 1) else { return false };
+    let mut decoder = Decoder::new(cpu.mode.bitness(), most, DecoderOptions::NONE);
+    decoder.decode().is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes
 }
 
 /// Without BMI1 and LZCNT, processors ignore the prefix that makes TZCNT of BSF and LZCNT of BSR, and

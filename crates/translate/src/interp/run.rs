@@ -142,17 +142,20 @@ impl Cpu {
         self.events &= !shadows;
         let (exceptions, at) = (self.exceptions, self.rip());
         self.step_over = false;
+        // RF holds for one instruction; IRET may set it anew for the next.
+        self.system_flags &= !flags::RF;
         if let Some(exit) = self.run_block(1) {
             // The instruction is not finished: what held for it holds still.
             self.events |= before & shadows;
+            self.system_flags |= if resume { flags::RF } else { 0 };
             return Some(exit);
         }
         if self.exceptions != exceptions {
             return None;
         }
-        // A repeated string instruction between iterations is still the same instruction.
-        if self.rip() != at || !resume {
-            self.system_flags &= !flags::RF;
+        if self.rip() == at && resume {
+            // A repeated string instruction between iterations is still the same instruction.
+            self.system_flags |= flags::RF;
         }
         if before & event::SINGLE_STEP != 0 && !self.step_over {
             const DR6_BS: u64 = 1 << 14;

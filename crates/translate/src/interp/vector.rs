@@ -1,6 +1,6 @@
 //! x87, MMX, SSE, AVX, BMI and the like: executed on the host over the guest's registers.
 
-use iced_x86::{Instruction, Mnemonic};
+use iced_x86::Instruction;
 
 use super::lower::Lowered;
 use super::op::Op;
@@ -37,7 +37,7 @@ fn make_room(cpu: &mut Cpu, op: &Op) -> Exec {
     Ok(())
 }
 
-fn check(cpu: &mut Cpu, isa: &Isa, wait: bool) -> Exec {
+fn check(cpu: &mut Cpu, isa: &Isa) -> Exec {
     let switched = cpu.cr0 & cr::CR0_TS != 0;
     let emulated = cpu.cr0 & cr::CR0_EM != 0;
     if !cpu.features.host.contains(isa.features) || isa.vex && !cpu.protected() {
@@ -46,8 +46,7 @@ fn check(cpu: &mut Cpu, isa: &Isa, wait: bool) -> Exec {
     match isa.kind {
         HostKind::Gpr => return Ok(()),
         HostKind::X87 => {
-            let unavailable = if wait { switched && cpu.cr0 & cr::CR0_MP != 0 } else { switched || emulated };
-            return if unavailable { cpu.fault(vector::NM, None) } else { Ok(()) };
+            return if switched || emulated { cpu.fault(vector::NM, None) } else { Ok(()) };
         }
         HostKind::Mmx | HostKind::Sse => {
             if emulated || isa.needs_osfxsr && cpu.cr4 & cr::CR4_OSFXSR == 0 {
@@ -68,7 +67,7 @@ fn execute(cpu: &mut Cpu, op: &Op) -> Exec {
     let Some(host) = op.extra.as_ref().and_then(|extra| extra.host) else {
         return cpu.undefined();
     };
-    check(cpu, &host.isa, op.instruction().mnemonic() == Mnemonic::Wait)?;
+    check(cpu, &host.isa)?;
     if host.x87_waits && cpu.vectors.x87_unmasked() != 0 {
         // Before the operand is touched: #MF comes before any fault of it.
         return cpu.fault(vector::MF, None);

@@ -146,7 +146,7 @@ static void memory_faults(void)
         {"#GP: read that runs into the hole", K("mov rax, [rsi-4]"), TRAP(V_GP, 0)},
         {"#SS: non-canonical [rbp]", K("mov rbp, rsi; mov rax, [rbp]"), TRAP(V_SS, 0)},
         {"#SS: non-canonical [rsp]", K("mov rsp, rsi; mov rax, [rsp]"), TRAP(V_SS, 0)},
-        {"#SS: non-canonical push", K("mov rsp, rsi; push rax"), TRAP(V_SS, 0)},
+        {"#SS: non-canonical push", K("lea rsp, [rsi+16]; push rax"), TRAP(V_SS, 0)},
         {"#SS: non-canonical pop", K("mov rsp, rsi; pop rax"), TRAP(V_SS, 0)},
         {"#GP: ds override beats [rbp]", K("mov rbp, rsi; mov rax, fs:[rbp]"), TRAP(V_GP, 0)},
         {"#GP: jmp non-canonical", K("jmp rsi"), TRAP(V_GP, 0)},
