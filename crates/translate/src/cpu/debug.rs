@@ -219,4 +219,71 @@ mod tests {
         );
         assert_eq!((dr7_value(0), dr7_value(0xffff_ffff)), (0x400, 0xffff_27ff));
     }
+
+    #[test]
+    fn armed_data_breakpoints_see_the_programs_accesses() {
+        let mut cpu = Cpu::for_test();
+        cpu.write_dr(0, 0x1000).unwrap();
+        cpu.write_dr(1, 0x2000).unwrap();
+        assert_eq!(cpu.tlb.table, Table::KernelToUser);
+        // Breakpoint 0: writes of 4 bytes; 1: reads and writes of 1 byte.
+        cpu.write_dr(7, 1 | 1 << 2 | (0b1101 << 16) | (0b0011 << 20))
+            .unwrap();
+        assert!(cpu.data_breakpoints_armed());
+        assert_eq!(cpu.tlb.table, Table::Slow);
+        cpu.read::<u32>(0x1000).unwrap();
+        cpu.system_write(0x1000, 0u8).unwrap();
+        assert_eq!(cpu.pending_dr6, 0);
+        cpu.write(0x1003, 0u16).unwrap();
+        assert_eq!(cpu.pending_dr6, 1);
+        cpu.read::<u64>(0x1ff9).unwrap();
+        assert_eq!(cpu.pending_dr6, 3);
+        assert_ne!(cpu.events & event::DEBUG_TRAP, 0);
+        cpu.write_dr(7, 0).unwrap();
+        assert_eq!(cpu.tlb.table, Table::KernelToUser);
+    }
+
+    #[test]
+    fn instruction_breakpoints_are_told_to_the_run_loop() {
+        let mut cpu = Cpu::for_test();
+        cpu.write_dr(2, 0x1000).unwrap();
+        cpu.write_dr(3, 0x1000).unwrap();
+        cpu.write_dr(7, 1 << 5 | 1 << 6).unwrap();
+        assert_ne!(cpu.events & event::CODE_BREAKPOINTS, 0);
+        assert!(!cpu.data_breakpoints_armed());
+        assert_eq!(
+            (cpu.code_breakpoint(0x1000), cpu.code_breakpoint(0x1001)),
+            (Some(12), None)
+        );
+        cpu.write_dr(7, 0).unwrap();
+        assert_eq!(cpu.events & event::CODE_BREAKPOINTS, 0);
+    }
+
+    #[test]
+    fn port_breakpoints_need_debugging_extensions() {
+        let mut cpu = Cpu::for_test();
+        cpu.write_dr(0, 0x60).unwrap();
+        cpu.write_dr(7, 1 | 0b0010 << 16).unwrap();
+        cpu.io_breakpoint(0x60, 1);
+        assert_eq!(cpu.pending_dr6, 0);
+        cpu.cr4 |= cr::CR4_DE;
+        cpu.io_breakpoint(0x5e, 4);
+        assert_eq!(cpu.pending_dr6, 1);
+    }
+
+    #[test]
+    fn access_to_debug_registers_can_fault() {
+        let mut cpu = Cpu::for_test();
+        assert!(cpu.write_dr(6, 1 << 32).is_err());
+        cpu.write_dr(4, 0).unwrap();
+        assert_eq!(cpu.read_dr(6).unwrap(), DR6_RESET);
+        cpu.cr4 |= cr::CR4_DE;
+        assert!(cpu.read_dr(5).is_err());
+        cpu.write_dr(7, DR7_GD).unwrap();
+        assert!(cpu.read_dr(0).is_err());
+        let StopReason::Exception(exception) = cpu.stop else {
+            panic!("no exception")
+        };
+        assert_eq!((exception.vector, exception.dr6), (vector::DB, DR6_BD));
+    }
 }

@@ -264,7 +264,11 @@ mod tests {
     use super::*;
 
     fn model() -> Features {
-        let row = |leaf, subleaf, regs| CpuidEntry { leaf, subleaf, regs };
+        let row = |leaf, subleaf, regs| CpuidEntry {
+            leaf,
+            subleaf,
+            regs,
+        };
         Features::from_cpuid(&[
             row(0, 0, [0xB, 1, 2, 3]),
             row(4, 0, [10, 0, 0, 0]),
@@ -297,7 +301,14 @@ mod tests {
     #[test]
     fn leaves_out_of_range_are_answered_as_the_highest_basic_one() {
         let model = model();
-        for leaf in [0xC, HYPERVISOR - 1, HYPERVISOR + 2, HYPERVISOR + 0x100, EXTENDED + 9, u32::MAX] {
+        for leaf in [
+            0xC,
+            HYPERVISOR - 1,
+            HYPERVISOR + 2,
+            HYPERVISOR + 0x100,
+            EXTENDED + 9,
+            u32::MAX,
+        ] {
             assert_eq!(model.cpuid_row(leaf, 0), (0xB, [20, 0, 0, 0]), "{leaf:#x}");
         }
         assert_eq!(Features::from_cpuid(&[]).cpuid_row(5, 0), (0, [0; 4]));

@@ -183,3 +183,49 @@ fn load_base(cpu: &mut Cpu, op: &Op, which: usize, mask: u64) -> Exec {
     cpu.set_segment_base(which, base);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpuid_says_what_this_vcpu_has_switched_on() {
+        let mut cpu = Cpu::for_test();
+        assert_eq!(cpu.cpuid(1, 0)[2] >> 27 & 1, 0);
+        cpu.cr4 |= cr::CR4_OSXSAVE;
+        assert_eq!(cpu.cpuid(1, 0)[2] >> 27 & 1, 1);
+        assert_eq!(cpu.cpuid(1, 0)[3] >> 9 & 1, 1);
+        let base = cpu.read_msr(0x1B).unwrap();
+        cpu.write_msr(0x1B, base & !(1 << 11)).unwrap();
+        assert_eq!(cpu.cpuid(1, 0)[3] >> 9 & 1, 0);
+    }
+
+    #[test]
+    fn cpuid_tells_the_apic_id_and_the_level() {
+        let mut cpu = Cpu::for_test();
+        cpu.index = 3;
+        cpu.features.cpuid[0].regs[0] = 0x1F;
+        assert_eq!(cpu.cpuid(0xB, 5), [0, 0, 5, 3]);
+        assert_eq!(cpu.cpuid(0x1F, 0), [0, 0, 0, 3]);
+    }
+
+    #[test]
+    fn cpuid_tells_the_size_of_the_enabled_state() {
+        let mut cpu = Cpu::for_test();
+        if cpu.features.xcr0_valid(7) {
+            assert_eq!(cpu.cpuid(0xD, 0), [7, XSAVE_SIZE, XSAVE_SIZE_AVX, 0]);
+            cpu.xcr0 = 7;
+            assert_eq!(cpu.cpuid(0xD, 0), [7, XSAVE_SIZE_AVX, XSAVE_SIZE_AVX, 0]);
+        }
+    }
+
+    #[test]
+    fn thirty_two_bits_of_edx_eax_count() {
+        let mut cpu = Cpu::for_test();
+        cpu.regs[RAX] = u64::MAX - 1;
+        cpu.regs[RDX] = u64::MAX - 2;
+        assert_eq!(cpu.edx_eax(), 0xffff_fffd_ffff_fffe);
+        cpu.set_edx_eax(0x1234_5678_9abc_def0);
+        assert_eq!((cpu.regs[RDX], cpu.regs[RAX]), (0x1234_5678, 0x9abc_def0));
+    }
+}

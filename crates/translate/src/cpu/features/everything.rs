@@ -3,8 +3,7 @@
 use wardian_engine::contract::CpuidEntry;
 
 use super::{
-    ADDRESS_SIZES, EXTENDED, EXTENDED_FEATURES, Features, HOST_BITS, XCR0_AVX,
-    XCR0_SSE, XCR0_X87,
+    ADDRESS_SIZES, EXTENDED, EXTENDED_FEATURES, Features, HOST_BITS, XCR0_AVX, XCR0_SSE, XCR0_X87,
 };
 use crate::hostexec::{Feature, host_features};
 
@@ -40,11 +39,19 @@ fn rows() -> Vec<CpuidEntry> {
     let xsave = if avx { XSAVE } else { 0 };
     let mut rows = vec![
         row(0, 0, [0xD, 0, 0, 0]),
-        row(1, 0, [SIGNATURE, 8 << 8, FEATURES_ECX | xsave, FEATURES_EDX]),
+        row(
+            1,
+            0,
+            [SIGNATURE, 8 << 8, FEATURES_ECX | xsave, FEATURES_EDX],
+        ),
         row(7, 0, [0, STRUCTURED_EBX, STRUCTURED_ECX, STRUCTURED_EDX]),
         row(EXTENDED, 0, [ADDRESS_SIZES, 0, 0, 0]),
         row(EXTENDED_FEATURES, 0, [0, 0, EXTENDED_ECX, EXTENDED_EDX]),
-        row(ADDRESS_SIZES, 0, [PHYSICAL_BITS | VIRTUAL_BITS << 8, 0, 0, 0]),
+        row(
+            ADDRESS_SIZES,
+            0,
+            [PHYSICAL_BITS | VIRTUAL_BITS << 8, 0, 0, 0],
+        ),
     ];
     if avx {
         let components = (XCR0_X87 | XCR0_SSE | XCR0_AVX) as u32;
@@ -61,7 +68,11 @@ fn rows() -> Vec<CpuidEntry> {
 }
 
 fn row(leaf: u32, subleaf: u32, regs: [u32; 4]) -> CpuidEntry {
-    CpuidEntry { leaf, subleaf, regs }
+    CpuidEntry {
+        leaf,
+        subleaf,
+        regs,
+    }
 }
 
 #[cfg(test)]

@@ -155,3 +155,58 @@ impl Cpu {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::features::Features;
+
+    #[test]
+    fn efer_keeps_lma_and_cannot_change_lme_under_paging() {
+        let mut cpu = Cpu::for_test();
+        cpu.write_msr(EFER, cr::EFER_LME | cr::EFER_LMA | cr::EFER_NXE)
+            .unwrap();
+        assert_eq!(cpu.efer, cr::EFER_LME | cr::EFER_NXE);
+        assert!(cpu.write_msr(EFER, 1 << 1).is_err());
+        cpu.cr0 |= cr::CR0_PG;
+        assert!(cpu.write_msr(EFER, 0).is_err());
+        cpu.write_msr(EFER, cr::EFER_LME | cr::EFER_SCE).unwrap();
+        assert_eq!(cpu.efer, cr::EFER_LME | cr::EFER_SCE);
+    }
+
+    #[test]
+    fn the_time_stamp_counter_and_its_adjustment_move_together() {
+        let mut cpu = Cpu::for_test();
+        cpu.board.clock.advance_ns(1000);
+        cpu.write_msr(TSC, 5000).unwrap();
+        assert_eq!(cpu.read_msr(TSC_ADJUST).unwrap(), 4000);
+        cpu.write_msr(TSC_ADJUST, 1).unwrap();
+        cpu.board.clock.advance_ns(10);
+        assert_eq!(cpu.read_msr(TSC).unwrap(), 1011);
+    }
+
+    #[test]
+    fn registers_of_features_that_a_model_lacks_do_not_exist() {
+        let mut cpu = Cpu::for_test();
+        let all = [SPEC_CTRL, ARCH_CAPABILITIES, TSC_DEADLINE];
+        for index in all {
+            assert!(cpu.read_msr(index).is_ok(), "{index:#x}");
+        }
+        cpu.features = Features::from_cpuid(&[]);
+        for index in all {
+            assert!(cpu.read_msr(index).is_err(), "{index:#x}");
+        }
+        assert!(cpu.write_msr(PRED_CMD, 1).is_err());
+        let base = cpu.read_msr(APIC_BASE).unwrap();
+        assert!(cpu.write_msr(APIC_BASE, base | APIC_BASE_X2).is_err());
+        cpu.write_msr(APIC_BASE, base).unwrap();
+    }
+
+    #[test]
+    fn bases_are_canonical() {
+        let mut cpu = Cpu::for_test();
+        cpu.write_msr(FS_BASE, 0x7fff_ffff_f000).unwrap();
+        assert_eq!(cpu.seg_base[index::FS], 0x7fff_ffff_f000);
+        assert!(cpu.write_msr(GS_BASE, 1 << 47).is_err());
+        assert!(cpu.read_msr(0xC001_0010).is_err());
+    }
+}

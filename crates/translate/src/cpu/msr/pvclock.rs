@@ -61,3 +61,54 @@ impl Cpu {
             .and_then(|()| write(gpa, &odd.wrapping_add(1).to_le_bytes()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<const N: usize>(cpu: &Cpu, gpa: u64) -> [u8; N] {
+        let mut bytes = [0; N];
+        cpu.board.ram.read(gpa, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn the_clock_page_follows_the_time_stamp_counter() {
+        let mut cpu = Cpu::for_test();
+        cpu.board.clock.advance_ns(77);
+        cpu.write_msr(SYSTEM_TIME, 0x2000 | ENABLED).unwrap();
+        let (_, _, mul, shift) = cpu.board.clock.pvclock();
+        let page: [u8; 32] = read(&cpu, 0x2000);
+        assert_eq!(page[..4], 2u32.to_le_bytes());
+        assert_eq!(page[8..24], [0; 16]);
+        assert_eq!(page[24..28], mul.to_le_bytes());
+        assert_eq!(page[28..], [shift as u8, TSC_STABLE, 0, 0]);
+        cpu.write_msr(0x3B, 500).unwrap();
+        assert_eq!(read(&cpu, 0x2000), 4u32.to_le_bytes());
+        assert_eq!(read(&cpu, 0x2008), 500u64.to_le_bytes());
+        cpu.write_msr(SYSTEM_TIME, 0x3000).unwrap();
+        assert_eq!(read(&cpu, 0x3000), [0; 32]);
+    }
+
+    #[test]
+    fn the_wall_clock_is_that_of_time_zero() {
+        let mut cpu = Cpu::for_test();
+        cpu.board.clock.advance_ns(5 * NS_PER_S);
+        cpu.write_msr(WALL_CLOCK, 0x2000).unwrap();
+        let at_zero = cpu.board.clock.wall_ns() - 5 * NS_PER_S;
+        assert_eq!(
+            read(&cpu, 0x2004),
+            ((at_zero / NS_PER_S) as u32).to_le_bytes()
+        );
+        assert_eq!(read(&cpu, 0x2008), [0; 4]);
+    }
+
+    #[test]
+    fn places_outside_ram_are_ignored() {
+        let mut cpu = Cpu::for_test();
+        for gpa in [0xfffc, 0x1_0000, u64::MAX - 7] {
+            cpu.write_msr(SYSTEM_TIME, gpa | ENABLED).unwrap();
+            cpu.write_msr(WALL_CLOCK, gpa).unwrap();
+        }
+    }
+}

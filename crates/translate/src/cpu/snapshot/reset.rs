@@ -21,7 +21,10 @@ const CODE_RESET: u32 = 0x9b;
 const DATA_RESET: u32 = 0x93;
 const LDT_RESET: u32 = 0x82;
 const TSS_RESET: u32 = 0x8b;
-const TABLE_RESET: TableRegister = TableRegister { base: 0, limit: 0xffff };
+const TABLE_RESET: TableRegister = TableRegister {
+    base: 0,
+    limit: 0xffff,
+};
 
 impl Cpu {
     /// Power-on reset (Intel SDM vol. 3, table 10-1). The vCPU is then running; whoever resets an
