@@ -5,6 +5,8 @@
 //! parts of it. All checks and all accesses that may fault come before the first change.
 
 mod image;
+#[cfg(test)]
+mod tests;
 
 use iced_x86::{Instruction, Mnemonic};
 
