@@ -70,14 +70,13 @@ impl Board {
         }
     }
 
-    /// One byte to a port of `PIO_CLAIMS`; dropped for any other.
+    /// One byte to a port of `PIO_CLAIMS`; dropped for any other. The 8254's line has been brought
+    /// up to now.
     pub(super) fn write_port(&mut self, port: u16, value: u8, now_ns: u64, sink: Sink<'_>) {
         match port {
             0x20 | 0x21 | 0xA0 | 0xA1 => self.pic.write(port, value),
             0x4D0 | 0x4D1 => self.pic.write_elcr(port, value),
             0x40..=0x43 => {
-                // First what was due under the old programme.
-                self.run_pit(now_ns, sink);
                 self.pit.write(port, value, now_ns);
                 self.run_pit(now_ns, sink);
             }

@@ -102,8 +102,7 @@ impl Irqchip {
     /// Reads `size` (1, 2 or 4) consecutive ports from `port` on; unclaimed ones read as all ones.
     #[must_use]
     pub fn pio_read(&self, port: u16, size: u8) -> u32 {
-        let now_ns = self.clock.now_ns();
-        self.with_board(|board| {
+        self.with_ports(|board, now_ns| {
             (0..u16::from(size.min(4))).rev().fold(0, |value, index| {
                 value << 8 | u32::from(board.read_port(port.wrapping_add(index), now_ns))
             })
@@ -112,13 +111,11 @@ impl Irqchip {
 
     /// Writes `size` (1, 2 or 4) consecutive ports from `port` on.
     pub fn pio_write(&self, port: u16, size: u8, value: u32) {
-        let now_ns = self.clock.now_ns();
-        self.with_board(|board| {
+        self.with_ports(|board, now_ns| {
             for (index, byte) in (0..size.min(4)).zip(value.to_le_bytes()) {
                 let port = port.wrapping_add(u16::from(index));
                 board.write_port(port, byte, now_ns, &|message| self.lapics.deliver(message));
             }
-            self.update_pit_deadline(board, now_ns);
         });
     }
 
@@ -306,9 +303,22 @@ impl Irqchip {
         if vcpu == BOOTSTRAP && self.pit_deadline_ns.load(Ordering::Relaxed) <= now_ns {
             self.with_board(|board| {
                 board.run_pit(now_ns, &|message| self.lapics.deliver(message));
-                self.update_pit_deadline(board, now_ns);
+                self.update_pit_deadline(board);
             });
         }
+    }
+
+    /// Accesses ports of the board at a time read under its lock, so that accesses see time in one
+    /// order. What the 8254 has been due to say until then comes first: the guest finds it at the
+    /// 8259 pair, and the access cannot make it unsaid.
+    fn with_ports<R>(&self, act: impl FnOnce(&mut Board, u64) -> R) -> R {
+        self.with_board(|board| {
+            let now_ns = self.clock.now_ns();
+            board.run_pit(now_ns, &|message| self.lapics.deliver(message));
+            let result = act(board, now_ns);
+            self.update_pit_deadline(board);
+            result
+        })
     }
 
     /// Does something on the board and shows vCPU 0 what the 8259 pair says then.
@@ -320,8 +330,8 @@ impl Irqchip {
     }
 
     /// Another vCPU may have changed the timer that vCPU 0 waits for.
-    fn update_pit_deadline(&self, board: &Board, now_ns: u64) {
-        let deadline_ns = board.pit.deadline_ns(now_ns);
+    fn update_pit_deadline(&self, board: &Board) {
+        let deadline_ns = board.pit.deadline_ns();
         if self.pit_deadline_ns.swap(deadline_ns, Ordering::SeqCst) != deadline_ns {
             self.lapics.signal(BOOTSTRAP).raise(VcpuSignal::TIMER);
         }

@@ -103,8 +103,10 @@ impl Pit {
     ///
     /// In modes 2 to 5 the line is held high between rising edges: the low phase has no meaning to
     /// an edge-triggered input, and a long one would only make interrupts spurious.
+    ///
+    /// A time that another vCPU has overtaken counts as the later one: the line does not go back.
     pub(super) fn timer_line(&mut self, now_ns: u64) -> (bool, bool) {
-        let now = ticks(now_ns);
+        let now = ticks(now_ns).max(self.seen);
         let counter = &mut self.counters[0];
         let mut rose = counter.settle(now);
         // The strobe of mode 4 comes once, and the count goes on.
@@ -117,11 +119,11 @@ impl Pit {
         (rose, counter.mode != 0 || counter.out(now))
     }
 
-    /// When `timer_line` will have something new to say; `u64::MAX` for never.
-    pub(super) fn deadline_ns(&self, now_ns: u64) -> u64 {
+    /// When `timer_line` will have something new to say, perhaps already; `u64::MAX` for never.
+    pub(super) fn deadline_ns(&self) -> u64 {
         let counter = &self.counters[0];
         match counter.next_edge() {
-            Some(edge) if counter.periodic() || edge > ticks(now_ns) => tick_to_ns(edge),
+            Some(edge) if counter.periodic() || edge > self.seen => tick_to_ns(edge),
             _ => u64::MAX,
         }
     }

@@ -70,7 +70,8 @@ impl Cpu {
     pub(super) fn check_port(&mut self, port: u16, size: u64) -> Exec {
         let iopl = (self.system_flags & flags::IOPL) >> 12;
         let virtual_8086 = self.system_flags & flags::VM != 0;
-        if !self.protected() && !virtual_8086 || !virtual_8086 && u64::from(self.cpl) <= iopl {
+        let privileged = !self.protected() || u64::from(self.cpl) <= iopl;
+        if privileged && !virtual_8086 {
             return Ok(());
         }
         let tss = self.seg[index::TR];

@@ -331,3 +331,54 @@ fn a_count_that_waits_is_loaded_by_a_rising_gate() {
     machine.outb(0x61, 1);
     assert_eq!(machine.count(2), 500);
 }
+
+#[test]
+fn an_access_to_another_port_loses_no_interrupt_that_is_due() {
+    let machine = machine();
+    machine.program(0, 0, 1000);
+    machine.clock.advance_ns(ticks(1000));
+    machine.outb(0x21, 0xFF);
+    machine.advance(0);
+    assert_eq!(machine.serve(0), [0x30]);
+}
+
+#[test]
+fn the_8259_shows_a_timer_that_is_due() {
+    let machine = machine();
+    machine.outb(0x20, 0x11);
+    for value in [0x20, 4, 1, 0xFF] {
+        machine.outb(0x21, value);
+    }
+    machine.program(0, 0, 1000);
+    assert_eq!(machine.inb(0x20) & 1, 0);
+    machine.clock.advance_ns(ticks(1000));
+    assert_eq!(machine.inb(0x20) & 1, 1);
+}
+
+#[test]
+fn reading_a_counter_at_the_end_of_its_period_loses_no_interrupt() {
+    let machine = machine();
+    machine.program(0, 2, 1000);
+    machine.clock.advance_ns(ticks(1000));
+    machine.inb(0x40);
+    machine.advance(0);
+    assert_eq!(machine.serve(0), [0x30]);
+}
+
+#[test]
+fn a_time_that_another_vcpu_has_overtaken_does_not_turn_the_timer_back() {
+    for mode in [0, 4] {
+        let machine = machine();
+        machine.program(0, mode, 1000);
+        machine.advance(ticks(1000));
+        assert_eq!(machine.serve(0), [0x30]);
+        let run_pit = |now_ns| {
+            machine.chip.with_board(|board| {
+                board.run_pit(now_ns, &|message| machine.chip.lapics.deliver(message));
+            });
+        };
+        run_pit(ticks(999));
+        run_pit(ticks(1000));
+        assert_eq!(machine.serve(0), [], "mode {mode}");
+    }
+}
