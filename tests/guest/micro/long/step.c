@@ -112,6 +112,14 @@ static void faults_and_gates(void)
     run(&f);
     check("syscall with TF masked: no trap in the kernel", trap_of(&f), ENDED);
     check("syscall: R11 has TF", f.rax & F_TF, F_TF);
+    // TF is looked at after SYSRET, as if the SYSCALL itself had just ended.
+    f = kernel(K("sysretq"));
+    f.rcx = U("nop; nop"), f.r11 = 2 | F_TF, f.rsp = 0x5fe000;
+    u64 landing = f.rcx;
+    WRITE_DR(6, DR6_IDLE);
+    run(&f);
+    check("sysret with TF in R11 traps", trap_of(&f), TRAP(V_DB, 0));
+    check("before the first user instruction", f.rip, landing);
     f = kernel(K("mov dr6, rax; nop"));
     f.rax = DR6_IDLE | DR6_BS;
     f.rflags |= F_TF;

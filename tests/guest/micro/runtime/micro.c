@@ -64,6 +64,9 @@ void cpu_init(u64 index)
     cpu->tss.ist[1] = block + CPU_IST2_TOP;
     cpu->tss.iomap_base = 104;
     if (index == 0) {
+        report_start();
+        outb(0x21, 0xff); // mask the 8259 pair, whatever firmware left unmasked
+        outb(0xa1, 0xff);
         for (unsigned v = 0; v < 256; v++) {
             int open = v == V_BP || v == V_OF || v == END_VECTOR; // ring 3 may INT these
             set_gate(v, ADDRESS(stubs) + 16 * v, KERNEL_CS, open ? 0xee : 0x8e, 1);

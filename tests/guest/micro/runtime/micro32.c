@@ -44,6 +44,7 @@ void set_gate(unsigned vector, u32 handler, u16 selector, u8 type)
 
 void set_up(void)
 {
+    report_start();
     gdt[KERNEL_CS / 8] = descriptor(0, 0xfffff, 0x9b, 0xc);
     gdt[KERNEL_DS / 8] = descriptor(0, 0xfffff, 0x93, 0xc);
     gdt[USER_CS / 8] = descriptor(0, 0xfffff, 0xfb, 0xc);

@@ -26,6 +26,7 @@ static inline u8 inb(u16 port)
     return value;
 }
 
+void report_start(void); // called by the runtime before main()
 void check(const char *name, u64 got, u64 want);
 void skip(const char *name, const char *feature);
 void print(const char *text);
