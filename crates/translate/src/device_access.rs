@@ -97,8 +97,13 @@ impl Cpu {
     /// # Errors
     /// When the answer has to come from Python.
     pub fn port_read(&mut self, port: u16, size: u8) -> Exec<u64> {
-        let wanted =
-            Done { space: Space::Port, address: u64::from(port), size, write: false, value: 0 };
+        let wanted = Done {
+            space: Space::Port,
+            address: u64::from(port),
+            size,
+            write: false,
+            value: 0,
+        };
         let value = self.access(wanted)?;
         self.io_breakpoint(port, u64::from(size));
         Ok(value)
@@ -109,7 +114,13 @@ impl Cpu {
     /// # Errors
     /// When the write has to be made in Python.
     pub fn port_write(&mut self, port: u16, size: u8, value: u64) -> Exec {
-        let wanted = Done { space: Space::Port, address: u64::from(port), size, write: true, value };
+        let wanted = Done {
+            space: Space::Port,
+            address: u64::from(port),
+            size,
+            write: true,
+            value,
+        };
         self.access(wanted)?;
         self.io_breakpoint(port, u64::from(size));
         Ok(())
@@ -188,9 +199,18 @@ impl Cpu {
                 self.routes.pio_python += 1;
                 let (size, value) = (wanted.size, wanted.value);
                 self.device.exit = Some(if wanted.write {
-                    VmExit::PioWrite { token, offset, size, value }
+                    VmExit::PioWrite {
+                        token,
+                        offset,
+                        size,
+                        value,
+                    }
                 } else {
-                    VmExit::PioRead { token, offset, size }
+                    VmExit::PioRead {
+                        token,
+                        offset,
+                        size,
+                    }
                 });
                 None
             }
@@ -215,7 +235,10 @@ impl Cpu {
             return Some(irqchip.lapic_mmio_read(self.index, lapic, size));
         }
         match self.board.bus.mmio(gpa) {
-            Route::Native { device: Native::IoApic, offset } => {
+            Route::Native {
+                device: Native::IoApic,
+                offset,
+            } => {
                 self.routes.mmio_native += 1;
                 if wanted.write {
                     irqchip.ioapic_write(offset, size, wanted.value);
@@ -228,9 +251,18 @@ impl Cpu {
                 self.routes.mmio_python += 1;
                 let value = wanted.value;
                 self.device.exit = Some(if wanted.write {
-                    VmExit::MmioWrite { token, offset, size, value }
+                    VmExit::MmioWrite {
+                        token,
+                        offset,
+                        size,
+                        value,
+                    }
                 } else {
-                    VmExit::MmioRead { token, offset, size }
+                    VmExit::MmioRead {
+                        token,
+                        offset,
+                        size,
+                    }
                 });
                 None
             }
@@ -243,5 +275,9 @@ impl Cpu {
 }
 
 fn piece_size(length: usize) -> usize {
-    if matches!(length, 1 | 2 | 4 | 8) { length } else { 1 }
+    if matches!(length, 1 | 2 | 4 | 8) {
+        length
+    } else {
+        1
+    }
 }

@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use wardian_engine::bus::{Bus, Native};
 use wardian_engine::clock::Clock;
-use wardian_engine::contract::{
-    CpuidEntry, EngineError, MAX_VCPUS, Vcpu, VcpuStats, Vm, VmExit,
-};
+use wardian_engine::contract::{CpuidEntry, EngineError, MAX_VCPUS, Vcpu, VcpuStats, Vm, VmExit};
 use wardian_engine::irqchip::{IOAPIC_BASE, IOAPIC_LENGTH, Irqchip, PIO_CLAIMS};
 use wardian_engine::signal::VcpuSignal;
 use wardian_engine::state::VcpuState;
@@ -37,8 +35,15 @@ pub fn new_vm(cpus: usize) -> Result<Arc<dyn Vm>, EngineError> {
         irqchip: Irqchip::new(signals.clone(), Arc::clone(&clock)),
         clock,
     });
-    let taken = Mutex::new(Taken { vcpus: vec![false; cpus], features: Features::default() });
-    Ok(Arc::new(InterpretedVm { board, signals, taken }))
+    let taken = Mutex::new(Taken {
+        vcpus: vec![false; cpus],
+        features: Features::default(),
+    });
+    Ok(Arc::new(InterpretedVm {
+        board,
+        signals,
+        taken,
+    }))
 }
 
 struct InterpretedVm {
@@ -72,7 +77,9 @@ impl Vm for InterpretedVm {
     fn set_cpuid(&self, entries: &[CpuidEntry]) -> Result<(), EngineError> {
         let mut taken = self.taken.lock().unwrap_or_else(|e| e.into_inner());
         if taken.vcpus.contains(&true) {
-            return Err(EngineError::BadState("the CPU model is fixed once a vCPU is in use".into()));
+            return Err(EngineError::BadState(
+                "the CPU model is fixed once a vCPU is in use".into(),
+            ));
         }
         taken.features = Features::from_cpuid(entries);
         Ok(())
@@ -85,8 +92,13 @@ impl Vm for InterpretedVm {
             _ => return Err(EngineError::NoSuchVcpu(index)),
         }
         let signal = Arc::clone(&self.signals[index]);
-        let cpu = Cpu::new(index, Arc::clone(&self.board), signal, taken.features.clone())
-            .map_err(|e| EngineError::Host(e.to_string()))?;
+        let cpu = Cpu::new(
+            index,
+            Arc::clone(&self.board),
+            signal,
+            taken.features.clone(),
+        )
+        .map_err(|e| EngineError::Host(e.to_string()))?;
         Ok(Box::new(InterpretedVcpu { cpu: Box::new(cpu) }))
     }
 

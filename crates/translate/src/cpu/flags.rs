@@ -76,7 +76,11 @@ impl Flags {
             result: u64::from(!zero),
             carry: cf << TOP | (cf ^ of) << (TOP - 1),
             aux: rflags & AF
-                | if rflags & PF != natural_pf { FLIP_PF } else { 0 }
+                | if rflags & PF != natural_pf {
+                    FLIP_PF
+                } else {
+                    0
+                }
                 | if rflags & SF != 0 { FLIP_SF } else { 0 },
         }
     }
@@ -117,7 +121,11 @@ impl Flags {
     /// After AND, OR, XOR, TEST: CF and OF are clear.
     #[inline(always)]
     pub fn logic<T: Int>(result: T) -> Self {
-        Self { result: result.sign_extend(), carry: 0, aux: 0 }
+        Self {
+            result: result.sign_extend(),
+            carry: 0,
+            aux: 0,
+        }
     }
 
     /// ZF, SF, PF from a result; CF, OF and AF given.
@@ -143,7 +151,10 @@ impl Flags {
     #[must_use]
     pub fn with_cf_of(self, cf: bool, of: bool) -> Self {
         let (c, o) = (u64::from(cf), u64::from(of));
-        Self { carry: c << TOP | (c ^ o) << (TOP - 1), ..self }
+        Self {
+            carry: c << TOP | (c ^ o) << (TOP - 1),
+            ..self
+        }
     }
 
     /// The same flags with another ZF.

@@ -408,8 +408,12 @@ impl Cpu {
     /// Always: so that it can be returned.
     #[cold]
     pub fn fault<T>(&mut self, vector: u8, error: Option<u32>) -> Exec<T> {
-        self.stop =
-            StopReason::Exception(Exception { vector, error, address: self.cr2, dr6: 0 });
+        self.stop = StopReason::Exception(Exception {
+            vector,
+            error,
+            address: self.cr2,
+            dr6: 0,
+        });
         Err(Stop)
     }
 

@@ -53,7 +53,14 @@ impl Cpu {
         debug_assert!(usize::from(offset) + size_of::<T>() <= REGISTER_SLOTS * 8);
         // SAFETY: `offset_of` is the only source of offsets, and its values leave room for T in the
         // file (a high-byte offset only ever comes with T = u8). x86 hosts allow any alignment.
-        unsafe { self.regs.as_ptr().cast::<u8>().add(usize::from(offset)).cast::<T>().read_unaligned() }
+        unsafe {
+            self.regs
+                .as_ptr()
+                .cast::<u8>()
+                .add(usize::from(offset))
+                .cast::<T>()
+                .read_unaligned()
+        }
     }
 
     /// Writes a register operand; a 32-bit write clears the upper half.

@@ -129,11 +129,20 @@ impl SegmentExt for Segment {
         self.attributes & UNUSABLE != 0
     }
     fn null(selector: u16) -> Segment {
-        Segment { selector, base: 0, limit: 0, attributes: UNUSABLE }
+        Segment {
+            selector,
+            base: 0,
+            limit: 0,
+            attributes: UNUSABLE,
+        }
     }
     fn real_mode(self, selector: u16) -> Segment {
         // Limit and type stay what they were, which is what makes "unreal mode" work.
-        Segment { selector, base: u64::from(selector) << 4, ..self }
+        Segment {
+            selector,
+            base: u64::from(selector) << 4,
+            ..self
+        }
     }
     fn from_descriptor(selector: u16, raw: u64) -> Segment {
         let attributes = (raw >> 40 & 0xf0ff) as u32;
@@ -141,7 +150,11 @@ impl SegmentExt for Segment {
         Segment {
             selector,
             base: raw >> 16 & 0xff_ffff | raw >> 32 & 0xff00_0000,
-            limit: if attributes & GRANULARITY != 0 { limit << 12 | 0xfff } else { limit },
+            limit: if attributes & GRANULARITY != 0 {
+                limit << 12 | 0xfff
+            } else {
+                limit
+            },
             attributes,
         }
     }

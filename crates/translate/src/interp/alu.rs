@@ -34,13 +34,21 @@ macro_rules! binary {
 
 #[inline(always)]
 fn sum<T: Int>(a: T, b: T, carry: bool) -> (T, Flags) {
-    let result = T::from_u64(a.to_u64().wrapping_add(b.to_u64()).wrapping_add(u64::from(carry)));
+    let result = T::from_u64(
+        a.to_u64()
+            .wrapping_add(b.to_u64())
+            .wrapping_add(u64::from(carry)),
+    );
     (result, Flags::add(a, b, result))
 }
 
 #[inline(always)]
 fn difference<T: Int>(a: T, b: T, borrow: bool) -> (T, Flags) {
-    let result = T::from_u64(a.to_u64().wrapping_sub(b.to_u64()).wrapping_sub(u64::from(borrow)));
+    let result = T::from_u64(
+        a.to_u64()
+            .wrapping_sub(b.to_u64())
+            .wrapping_sub(u64::from(borrow)),
+    );
     (result, Flags::sub(a, b, result))
 }
 
@@ -192,9 +200,17 @@ fn into_memory<T: Int, O: Binary>(cpu: &mut Cpu, op: &Op, b: T, locked: bool) ->
     let gva = cpu.address(op, T::BYTES, true)?;
     let change = |flags: Flags, a: T| {
         let (value, flags) = O::eval(flags, a, b);
-        Change { value, flags, result: () }
+        Change {
+            value,
+            flags,
+            result: (),
+        }
     };
-    if locked { cpu.modify_locked(gva, change) } else { cpu.modify(gva, change) }
+    if locked {
+        cpu.modify_locked(gva, change)
+    } else {
+        cpu.modify(gva, change)
+    }
 }
 
 fn mem_reg<T: Int, O: Binary>(cpu: &mut Cpu, op: &Op) -> Exec {
@@ -227,9 +243,17 @@ fn change_memory<T: Int, O: Unary>(cpu: &mut Cpu, op: &Op, locked: bool) -> Exec
     let gva = cpu.address(op, T::BYTES, true)?;
     let change = |flags: Flags, a: T| {
         let (value, flags) = O::eval(flags, a);
-        Change { value, flags, result: () }
+        Change {
+            value,
+            flags,
+            result: (),
+        }
     };
-    if locked { cpu.modify_locked(gva, change) } else { cpu.modify(gva, change) }
+    if locked {
+        cpu.modify_locked(gva, change)
+    } else {
+        cpu.modify(gva, change)
+    }
 }
 
 fn mem<T: Int, O: Unary>(cpu: &mut Cpu, op: &Op) -> Exec {

@@ -18,7 +18,9 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
     let register = ins.op0_kind() == OpKind::Register;
     let locked = ins.has_lock_prefix();
     Lowered::plain(match ins.mnemonic() {
-        Mnemonic::Xchg if register && ins.op1_kind() == OpKind::Register => by_size!(size, exchange_reg),
+        Mnemonic::Xchg if register && ins.op1_kind() == OpKind::Register => {
+            by_size!(size, exchange_reg)
+        }
         Mnemonic::Xchg => by_size!(size, exchange_mem),
         Mnemonic::Xadd if register => by_size!(size, xadd_reg),
         Mnemonic::Xadd if locked => by_size!(size, xadd_mem, Locked),
@@ -65,7 +67,11 @@ fn exchange_mem<T: Int>(cpu: &mut Cpu, op: &Op) -> Exec {
             cpu.stored(&place);
             old
         }
-        None => cpu.modify_locked(gva, |flags, old: T| Change { value: new, flags, result: old })?,
+        None => cpu.modify_locked(gva, |flags, old: T| Change {
+            value: new,
+            flags,
+            result: old,
+        })?,
     };
     cpu.set(op.src, old);
     Ok(())
@@ -90,9 +96,17 @@ fn xadd_mem<T: Int, L: Lock>(cpu: &mut Cpu, op: &Op) -> Exec {
     let b = cpu.get::<T>(op.src);
     let change = |_: Flags, a: T| {
         let (value, flags) = add(a, b);
-        Change { value, flags, result: a }
+        Change {
+            value,
+            flags,
+            result: a,
+        }
     };
-    let old = if L::LOCKED { cpu.modify_locked(gva, change)? } else { cpu.modify(gva, change)? };
+    let old = if L::LOCKED {
+        cpu.modify_locked(gva, change)?
+    } else {
+        cpu.modify(gva, change)?
+    };
     cpu.set(op.src, old);
     Ok(())
 }
@@ -122,7 +136,11 @@ fn cmpxchg_mem<T: Int, L: Lock>(cpu: &mut Cpu, op: &Op) -> Exec {
         flags: compare(accumulator, old),
         result: old,
     };
-    let old = if L::LOCKED { cpu.modify_locked(gva, change)? } else { cpu.modify(gva, change)? };
+    let old = if L::LOCKED {
+        cpu.modify_locked(gva, change)?
+    } else {
+        cpu.modify(gva, change)?
+    };
     if old != accumulator {
         cpu.set(RAX as u8 * 8, old);
     }

@@ -77,7 +77,10 @@ fn pick<O: BitOp>(ins: &Instruction, size: usize) -> Handler {
 fn test<T: Int, O: BitOp>(flags: Flags, value: T, number: u64) -> (T, Flags) {
     let bit = 1 << (number % u64::from(T::BITS));
     let value = value.to_u64();
-    (T::from_u64(O::eval(value, bit)), flags.with_cf(value & bit != 0))
+    (
+        T::from_u64(O::eval(value, bit)),
+        flags.with_cf(value & bit != 0),
+    )
 }
 
 #[inline(always)]
@@ -108,9 +111,17 @@ fn in_memory<T: Int, O: BitOp>(cpu: &mut Cpu, gva: u64, number: u64, locked: boo
     }
     let change = |flags: Flags, value: T| {
         let (value, flags) = test::<T, O>(flags, value, number);
-        Change { value, flags, result: () }
+        Change {
+            value,
+            flags,
+            result: (),
+        }
     };
-    if locked { cpu.modify_locked(gva, change) } else { cpu.modify(gva, change) }
+    if locked {
+        cpu.modify_locked(gva, change)
+    } else {
+        cpu.modify(gva, change)
+    }
 }
 
 /// A register bit number is signed and reaches beyond the operand: it selects another one in the bit
@@ -118,7 +129,9 @@ fn in_memory<T: Int, O: BitOp>(cpu: &mut Cpu, gva: u64, number: u64, locked: boo
 fn bit_string_address<T: Int, O: BitOp>(cpu: &mut Cpu, op: &Op) -> Exec<(u64, u64)> {
     let number = cpu.get::<T>(op.src).sign_extend();
     let operand = (number as i64) >> T::BITS.trailing_zeros();
-    let displaced = cpu.effective(op).wrapping_add((operand as u64).wrapping_mul(T::BYTES));
+    let displaced = cpu
+        .effective(op)
+        .wrapping_add((operand as u64).wrapping_mul(T::BYTES));
     let offset = displaced & op.addressing.mask();
     let gva = cpu.segmented(usize::from(op.seg), offset, T::BYTES, O::WRITES)?;
     Ok((gva, number))

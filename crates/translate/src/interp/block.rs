@@ -45,15 +45,27 @@ pub struct BlockCache {
 
 impl Default for BlockCache {
     fn default() -> Self {
-        let empty = || Block { key: NO_KEY, generation: 0, length: 0, tail: None, ops: Vec::new() };
-        Self { slots: (0..SLOTS).map(|_| empty()).collect(), decoded: 0 }
+        let empty = || Block {
+            key: NO_KEY,
+            generation: 0,
+            length: 0,
+            tail: None,
+            ops: Vec::new(),
+        };
+        Self {
+            slots: (0..SLOTS).map(|_| empty()).collect(),
+            decoded: 0,
+        }
     }
 }
 
 impl BlockCache {
     /// Forgets everything decoded.
     pub(crate) fn clear(&mut self) {
-        *self = Self { decoded: self.decoded, ..Self::default() };
+        *self = Self {
+            decoded: self.decoded,
+            ..Self::default()
+        };
     }
 }
 
@@ -132,7 +144,9 @@ impl Cpu {
 
     /// Whether the second page of a block that has one is still the page it was decoded from.
     fn tail_is_current(&mut self, slot: usize, gva: u64) -> Exec<bool> {
-        let Some(Tail { gpa, generation }) = self.blocks.slots[slot].tail else { return Ok(true) };
+        let Some(Tail { gpa, generation }) = self.blocks.slots[slot].tail else {
+            return Ok(true);
+        };
         let entry = self.translate_code((gva | 0xfff).wrapping_add(1))?;
         Ok(entry.gpa == gpa && generation_of(entry.generation) == generation)
     }
@@ -153,7 +167,9 @@ impl Cpu {
         let mut at = 0;
         while ops.len() < MAX_OPS && at < in_page {
             let ip = self.rip().wrapping_add(at as u64);
-            let Some((op, ends)) = lower::decode(self, &bytes[at..in_page], ip) else { break };
+            let Some((op, ends)) = lower::decode(self, &bytes[at..in_page], ip) else {
+                break;
+            };
             if at > 0 && (at + usize::from(op.len)) as u64 > left {
                 break;
             }
@@ -169,7 +185,10 @@ impl Cpu {
             let mut length = in_page.min(MAX_LENGTH);
             if in_page < MAX_LENGTH {
                 let next = self.translate_code((gva | 0xfff).wrapping_add(1))?;
-                tail = Some(Tail { gpa: next.gpa, generation: generation_of(next.generation) });
+                tail = Some(Tail {
+                    gpa: next.gpa,
+                    generation: generation_of(next.generation),
+                });
                 self.fetch(next.gpa, &mut bytes[in_page..MAX_LENGTH])?;
                 length = MAX_LENGTH;
             }
@@ -184,7 +203,13 @@ impl Cpu {
         ops.shrink_to_fit();
         self.blocks.decoded += 1;
         let slot = &mut self.blocks.slots[slot_of(key)];
-        *slot = Block { key, generation, length: at as u64, tail, ops };
+        *slot = Block {
+            key,
+            generation,
+            length: at as u64,
+            tail,
+            ops,
+        };
         let ops = slot.ops.as_ptr_range();
         Ok((ops.start, ops.end))
     }

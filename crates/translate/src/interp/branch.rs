@@ -26,12 +26,21 @@ pub(super) fn lower(ins: &Instruction, mode: CodeMode) -> Option<Lowered> {
         8 Js; 9 Jns; 10 Jp; 11 Jnp; 12 Jl; 13 Jge; 14 Jle; 15 Jg;
     };
     // The 16- and 32-bit form needs the instruction for its operand size.
-    if mode == CodeMode::Bits64 { Lowered::ends(handler) } else { Lowered::keep_and_end(handler) }
+    if mode == CodeMode::Bits64 {
+        Lowered::ends(handler)
+    } else {
+        Lowered::keep_and_end(handler)
+    }
 }
 
 fn other(ins: &Instruction, mode: CodeMode) -> Option<Lowered> {
     let long = mode == CodeMode::Bits64;
-    let near = |kind| matches!(kind, OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
+    let near = |kind| {
+        matches!(
+            kind,
+            OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64
+        )
+    };
     let direct = near(ins.op0_kind());
     let register = ins.op0_kind() == OpKind::Register;
     let handler: Handler = match ins.mnemonic() {
@@ -55,7 +64,16 @@ fn other(ins: &Instruction, mode: CodeMode) -> Option<Lowered> {
         Mnemonic::Jcxz | Mnemonic::Jecxz | Mnemonic::Jrcxz => jump_if_count_is_zero,
         _ => return None,
     };
-    if long && !matches!(ins.mnemonic(), Mnemonic::Loop | Mnemonic::Loope | Mnemonic::Loopne | Mnemonic::Jcxz | Mnemonic::Jecxz | Mnemonic::Jrcxz)
+    if long
+        && !matches!(
+            ins.mnemonic(),
+            Mnemonic::Loop
+                | Mnemonic::Loope
+                | Mnemonic::Loopne
+                | Mnemonic::Jcxz
+                | Mnemonic::Jecxz
+                | Mnemonic::Jrcxz
+        )
     {
         Lowered::ends(handler)
     } else {
@@ -115,7 +133,11 @@ fn jcc64<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Exec {
 }
 
 fn jcc<const CC: u8>(cpu: &mut Cpu, op: &Op) -> Exec {
-    if cpu.flags.condition::<CC>() { jmp(cpu, op) } else { Ok(()) }
+    if cpu.flags.condition::<CC>() {
+        jmp(cpu, op)
+    } else {
+        Ok(())
+    }
 }
 
 fn jmp64(cpu: &mut Cpu, op: &Op) -> Exec {
@@ -145,7 +167,11 @@ fn indirect_target(cpu: &mut Cpu, op: &Op) -> Exec<(u64, usize)> {
         cpu.get::<u64>(op.dst)
     } else {
         let gva = cpu.address(op, size as u64, false)?;
-        if size == 2 { u64::from(cpu.read::<u16>(gva)?) } else { u64::from(cpu.read::<u32>(gva)?) }
+        if size == 2 {
+            u64::from(cpu.read::<u16>(gva)?)
+        } else {
+            u64::from(cpu.read::<u32>(gva)?)
+        }
     };
     Ok((target, size))
 }
@@ -188,7 +214,11 @@ fn call_to(cpu: &mut Cpu, target: u64, size: usize) -> Exec {
     if target & mask > u64::from(cpu.seg[index::CS].limit) {
         return cpu.gp(0);
     }
-    if size == 2 { cpu.push(next as u16)? } else { cpu.push(next as u32)? }
+    if size == 2 {
+        cpu.push(next as u16)?
+    } else {
+        cpu.push(next as u32)?
+    }
     cpu.go(target, size)
 }
 
@@ -222,19 +252,32 @@ fn ret(cpu: &mut Cpu, op: &Op) -> Exec {
 }
 
 fn is_ret16(ins: &Instruction) -> bool {
-    matches!(ins.code(), iced_x86::Code::Retnw | iced_x86::Code::Retnw_imm16)
+    matches!(
+        ins.code(),
+        iced_x86::Code::Retnw | iced_x86::Code::Retnw_imm16
+    )
 }
 
 /// Bytes of the count register, which the address size selects.
 fn count_mask(op: &Op) -> u64 {
     use iced_x86::Code;
     match op.instruction().code() {
-        Code::Loop_rel8_16_CX | Code::Loop_rel8_32_CX | Code::Loope_rel8_16_CX
-        | Code::Loope_rel8_32_CX | Code::Loopne_rel8_16_CX | Code::Loopne_rel8_32_CX
-        | Code::Jcxz_rel8_16 | Code::Jcxz_rel8_32 => 0xffff,
-        Code::Loop_rel8_16_RCX | Code::Loop_rel8_64_RCX | Code::Loope_rel8_16_RCX
-        | Code::Loope_rel8_64_RCX | Code::Loopne_rel8_16_RCX | Code::Loopne_rel8_64_RCX
-        | Code::Jrcxz_rel8_16 | Code::Jrcxz_rel8_64 => u64::MAX,
+        Code::Loop_rel8_16_CX
+        | Code::Loop_rel8_32_CX
+        | Code::Loope_rel8_16_CX
+        | Code::Loope_rel8_32_CX
+        | Code::Loopne_rel8_16_CX
+        | Code::Loopne_rel8_32_CX
+        | Code::Jcxz_rel8_16
+        | Code::Jcxz_rel8_32 => 0xffff,
+        Code::Loop_rel8_16_RCX
+        | Code::Loop_rel8_64_RCX
+        | Code::Loope_rel8_16_RCX
+        | Code::Loope_rel8_64_RCX
+        | Code::Loopne_rel8_16_RCX
+        | Code::Loopne_rel8_64_RCX
+        | Code::Jrcxz_rel8_16
+        | Code::Jrcxz_rel8_64 => u64::MAX,
         _ => 0xffff_ffff,
     }
 }
@@ -253,10 +296,18 @@ fn repeat<const KIND: u8>(cpu: &mut Cpu, op: &Op) -> Exec {
         jmp(cpu, op)?;
     }
     // CX leaves the rest of RCX alone; ECX clears its upper half, as any 32-bit write.
-    cpu.regs[RCX] = if mask == 0xffff { cpu.regs[RCX] & !mask | count } else { count };
+    cpu.regs[RCX] = if mask == 0xffff {
+        cpu.regs[RCX] & !mask | count
+    } else {
+        count
+    };
     Ok(())
 }
 
 fn jump_if_count_is_zero(cpu: &mut Cpu, op: &Op) -> Exec {
-    if cpu.regs[RCX] & count_mask(op) == 0 { jmp(cpu, op) } else { Ok(()) }
+    if cpu.regs[RCX] & count_mask(op) == 0 {
+        jmp(cpu, op)
+    } else {
+        Ok(())
+    }
 }

@@ -12,10 +12,16 @@ use crate::mmu::{Invalidate, canonical};
 pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
     let register = |n| ins.op_count() > n && ins.op_kind(n) == OpKind::Register;
     match ins.mnemonic() {
-        Mnemonic::Mov if register(0) && ins.op0_register().is_cr() => Lowered::keep_and_end(mov_to_cr),
+        Mnemonic::Mov if register(0) && ins.op0_register().is_cr() => {
+            Lowered::keep_and_end(mov_to_cr)
+        }
         Mnemonic::Mov if register(1) && ins.op1_register().is_cr() => Lowered::keep(mov_from_cr),
-        Mnemonic::Mov if register(0) && ins.op0_register().is_dr() => Lowered::keep_and_end(mov_to_dr),
-        Mnemonic::Mov if register(1) && ins.op1_register().is_dr() => Lowered::keep_and_end(mov_from_dr),
+        Mnemonic::Mov if register(0) && ins.op0_register().is_dr() => {
+            Lowered::keep_and_end(mov_to_dr)
+        }
+        Mnemonic::Mov if register(1) && ins.op1_register().is_dr() => {
+            Lowered::keep_and_end(mov_from_dr)
+        }
         Mnemonic::Clts => Lowered::ends(|cpu, _| {
             cpu.require_ring_0()?;
             cpu.cr0 &= !cr::CR0_TS;
@@ -24,7 +30,9 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         Mnemonic::Invlpg => Lowered::ends(invlpg),
         Mnemonic::Invpcid => Lowered::ends(invpcid),
         // Guest caches are the host's, which are coherent.
-        Mnemonic::Wbinvd | Mnemonic::Wbnoinvd | Mnemonic::Invd => Lowered::plain(|cpu, _| cpu.require_ring_0()),
+        Mnemonic::Wbinvd | Mnemonic::Wbnoinvd | Mnemonic::Invd => {
+            Lowered::plain(|cpu, _| cpu.require_ring_0())
+        }
         Mnemonic::Cli => Lowered::plain(cli),
         Mnemonic::Sti => Lowered::plain(sti),
         Mnemonic::Clac => Lowered::plain(|cpu, _| set_ac(cpu, false)),
@@ -188,7 +196,11 @@ impl Cpu {
         const NO_FLUSH: u64 = 1 << 63;
         let pcid_enabled = self.cr4 & cr::CR4_PCIDE != 0;
         let keep = pcid_enabled && value & NO_FLUSH != 0;
-        let value = if pcid_enabled { value & !NO_FLUSH } else { value };
+        let value = if pcid_enabled {
+            value & !NO_FLUSH
+        } else {
+            value
+        };
         if self.long_mode() && value & !self.features.physical_mask() != 0 {
             return self.gp(0);
         }
@@ -222,7 +234,8 @@ impl Cpu {
         let before = self.cr4;
         self.cr4 = value;
         if changed & PAGING != 0 && self.pae_without_long_mode() {
-            self.load_pdptrs(self.cr3).inspect_err(|_| self.cr4 = before)?;
+            self.load_pdptrs(self.cr3)
+                .inspect_err(|_| self.cr4 = before)?;
         }
         if changed & (PAGING | cr::CR4_SMAP | cr::CR4_PCIDE) != 0 {
             self.invalidate(Invalidate::All);
@@ -249,8 +262,11 @@ fn invpcid(cpu: &mut Cpu, op: &Op) -> Exec {
         return cpu.undefined();
     }
     cpu.require_ring_0()?;
-    let kind =
-        if cpu.mode == CodeMode::Bits64 { cpu.get::<u64>(op.dst) } else { u64::from(cpu.get::<u32>(op.dst)) };
+    let kind = if cpu.mode == CodeMode::Bits64 {
+        cpu.get::<u64>(op.dst)
+    } else {
+        u64::from(cpu.get::<u32>(op.dst))
+    };
     let gva = cpu.address(op, 16, false)?;
     let mut descriptor = [0; 16];
     cpu.read_bytes(gva, &mut descriptor)?;
@@ -274,7 +290,11 @@ fn invpcid(cpu: &mut Cpu, op: &Op) -> Exec {
 /// CLI and STI may be used up to IOPL (VME and PVI are not offered).
 fn require_iopl(cpu: &mut Cpu) -> Exec {
     let iopl = (cpu.system_flags & flags::IOPL) >> 12;
-    if cpu.cr0 & cr::CR0_PE != 0 && u64::from(cpu.cpl) > iopl { cpu.gp(0) } else { Ok(()) }
+    if cpu.cr0 & cr::CR0_PE != 0 && u64::from(cpu.cpl) > iopl {
+        cpu.gp(0)
+    } else {
+        Ok(())
+    }
 }
 
 fn cli(cpu: &mut Cpu, _: &Op) -> Exec {

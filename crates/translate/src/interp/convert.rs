@@ -46,7 +46,11 @@ fn pick<const SIGNED: bool>(ins: &Instruction) -> Handler {
 
 #[inline(always)]
 fn extend<F: Int, T: Int, const SIGNED: bool>(value: F) -> T {
-    T::from_u64(if SIGNED { value.sign_extend() } else { value.to_u64() })
+    T::from_u64(if SIGNED {
+        value.sign_extend()
+    } else {
+        value.to_u64()
+    })
 }
 
 fn reg<F: Int, T: Int, const SIGNED: bool>(cpu: &mut Cpu, op: &Op) -> Exec {

@@ -61,18 +61,28 @@ impl Cpu {
             let trap = matches!(current.vector, vector::DB | vector::BP | vector::OF);
             // Real mode has no error codes.
             let error = current.error.filter(|_| self.protected_or_virtual());
-            let source = Source::Exception { error, fault: !trap };
+            let source = Source::Exception {
+                error,
+                fault: !trap,
+            };
             if self.interrupt(current.vector, source).is_ok() {
                 return Ok(());
             }
-            let StopReason::Exception(second) = self.stop.clone() else { return Err(Stop) };
+            let StopReason::Exception(second) = self.stop.clone() else {
+                return Err(Stop);
+            };
             current = match combine(current.vector, second.vector) {
                 Combined::Second => second,
                 Combined::DoubleFault => {
                     if second.vector == vector::PF {
                         self.cr2 = second.address;
                     }
-                    Exception { vector: vector::DF, error: Some(0), address: 0, dr6: 0 }
+                    Exception {
+                        vector: vector::DF,
+                        error: Some(0),
+                        address: 0,
+                        dr6: 0,
+                    }
                 }
                 Combined::Shutdown => {
                     self.stop = StopReason::Shutdown;
@@ -102,7 +112,11 @@ impl Cpu {
         }
         let at = self.idtr.base.wrapping_add(at);
         let low = self.system_read::<u64>(at)?;
-        let high = if self.long_mode() { self.system_read::<u64>(at.wrapping_add(8))? } else { 0 };
+        let high = if self.long_mode() {
+            self.system_read::<u64>(at.wrapping_add(8))?
+        } else {
+            0
+        };
         let kind = (low >> 40 & 0x1f) as u32;
         let known = match kind {
             system_type::INTERRUPT_GATE | system_type::TRAP_GATE => true,
@@ -130,7 +144,11 @@ impl Cpu {
         if self.long_mode() {
             self.enter_long(target, offset, kind, (low >> 32 & 7) as u8, source)
         } else {
-            let offset = if wide { offset & 0xffff_ffff } else { offset & 0xffff };
+            let offset = if wide {
+                offset & 0xffff_ffff
+            } else {
+                offset & 0xffff
+            };
             self.enter_legacy(target, offset, kind, wide, source)
         }
     }
@@ -152,7 +170,11 @@ impl Cpu {
         if self.long_mode() && (!code.long() || code.big()) {
             return self.gp(error);
         }
-        let level = if code.conforming() { self.cpl } else { code.dpl() };
+        let level = if code.conforming() {
+            self.cpl
+        } else {
+            code.dpl()
+        };
         code.selector = selector & !3 | u16::from(level);
         self.mark_accessed(selector, raw)?;
         Ok(code)
@@ -189,12 +211,20 @@ impl Cpu {
             ext: source.ext(),
         };
         let ss = self.seg[index::SS].selector;
-        let items = [u64::from(ss), self.regs[RSP], self.flags_image(source),
-            u64::from(self.seg[index::CS].selector), self.rip()];
+        let items = [
+            u64::from(ss),
+            self.regs[RSP],
+            self.flags_image(source),
+            u64::from(self.seg[index::CS].selector),
+            self.rip(),
+        ];
         for item in items {
             self.frame_push(&mut frame, item)?;
         }
-        if let Source::Exception { error: Some(error), .. } = source {
+        if let Source::Exception {
+            error: Some(error), ..
+        } = source
+        {
             self.frame_push(&mut frame, u64::from(error))?;
         }
         self.regs[RSP] = frame.pointer;
@@ -227,9 +257,21 @@ impl Cpu {
         let mut frame = if inner {
             let (selector, pointer) = self.tss_stack_legacy(level, ext)?;
             let stack = self.inner_stack_segment(selector, level, ext)?;
-            Frame { pointer, stack, width, user: false, ext }
+            Frame {
+                pointer,
+                stack,
+                width,
+                user: false,
+                ext,
+            }
         } else {
-            Frame { pointer: self.regs[RSP], stack: self.seg[index::SS], width, user: level == 3, ext }
+            Frame {
+                pointer: self.regs[RSP],
+                stack: self.seg[index::SS],
+                width,
+                user: level == 3,
+                ext,
+            }
         };
         if offset > u64::from(code.limit) {
             return self.gp(ext);
@@ -246,12 +288,18 @@ impl Cpu {
             let sp = self.regs[RSP];
             self.frame_push(&mut frame, sp)?;
         }
-        let items =
-            [self.flags_image(source), u64::from(self.seg[index::CS].selector), self.rip()];
+        let items = [
+            self.flags_image(source),
+            u64::from(self.seg[index::CS].selector),
+            self.rip(),
+        ];
         for item in items {
             self.frame_push(&mut frame, item)?;
         }
-        if let Source::Exception { error: Some(error), .. } = source {
+        if let Source::Exception {
+            error: Some(error), ..
+        } = source
+        {
             self.frame_push(&mut frame, u64::from(error))?;
         }
         if from_virtual {
@@ -279,7 +327,11 @@ impl Cpu {
         }
         let entry = self.system_read::<u32>(self.idtr.base.wrapping_add(at))?;
         let before = self.regs[RSP];
-        let items = [self.rflags() as u16, self.seg[index::CS].selector, self.rip() as u16];
+        let items = [
+            self.rflags() as u16,
+            self.seg[index::CS].selector,
+            self.rip() as u16,
+        ];
         for item in items {
             if let Err(stop) = self.push(item) {
                 self.regs[RSP] = before;
@@ -319,11 +371,19 @@ impl Cpu {
             frame.pointer = pointer;
             return self.handler_write(frame, pointer, value);
         }
-        let mask = if frame.stack.big() { 0xffff_ffff } else { 0xffff };
+        let mask = if frame.stack.big() {
+            0xffff_ffff
+        } else {
+            0xffff
+        };
         let offset = pointer & mask;
         let last = offset + frame.width - 1;
         let limit = u64::from(frame.stack.limit);
-        let within = if frame.stack.expand_down() { offset > limit && last <= mask } else { last <= limit };
+        let within = if frame.stack.expand_down() {
+            offset > limit && last <= mask
+        } else {
+            last <= limit
+        };
         if !within {
             return self.fault(vector::SS, Some(frame.ext));
         }
@@ -337,7 +397,11 @@ impl Cpu {
     }
 
     fn handler_write<T: Int>(&mut self, frame: &Frame, gva: u64, value: T) -> Exec {
-        if frame.user { self.write(gva, value) } else { self.system_write(gva, value) }
+        if frame.user {
+            self.write(gva, value)
+        } else {
+            self.system_write(gva, value)
+        }
     }
 
     fn tss_error<T>(&mut self, ext: u32) -> Exec<T> {
@@ -376,7 +440,12 @@ impl Cpu {
     }
 
     /// The stack segment for a more privileged level (Intel SDM vol. 3, 6.12.1).
-    pub(super) fn inner_stack_segment(&mut self, selector: u16, level: u8, ext: u32) -> Exec<Segment> {
+    pub(super) fn inner_stack_segment(
+        &mut self,
+        selector: u16,
+        level: u8,
+        ext: u32,
+    ) -> Exec<Segment> {
         let error = u32::from(selector & !3) | ext;
         if selector & !3 == 0 {
             return self.fault(vector::TS, Some(ext));
@@ -402,8 +471,12 @@ enum Combined {
 
 /// What becomes of an exception during the delivery of another (Intel SDM vol. 3, table 6-5).
 fn combine(first: u8, second: u8) -> Combined {
-    let contributory =
-        |v| matches!(v, vector::DE | vector::TS | vector::NP | vector::SS | vector::GP);
+    let contributory = |v| {
+        matches!(
+            v,
+            vector::DE | vector::TS | vector::NP | vector::SS | vector::GP
+        )
+    };
     match first {
         vector::DF if contributory(second) || second == vector::PF => Combined::Shutdown,
         vector::PF if contributory(second) || second == vector::PF => Combined::DoubleFault,

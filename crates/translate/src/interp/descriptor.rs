@@ -141,5 +141,10 @@ impl Cpu {
 
 /// Segments in virtual-8086 mode: 64 KiB at selector × 16, privilege 3.
 pub(super) fn virtual_8086_segment(selector: u16) -> Segment {
-    Segment { selector, base: u64::from(selector) << 4, limit: 0xffff, attributes: 0xf3 }
+    Segment {
+        selector,
+        base: u64::from(selector) << 4,
+        limit: 0xffff,
+        attributes: 0xf3,
+    }
 }

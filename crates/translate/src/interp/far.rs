@@ -14,7 +14,9 @@ use crate::mmu::canonical;
 
 pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
     let segment = |n| {
-        ins.op_count() > n && ins.op_kind(n) == OpKind::Register && ins.op_register(n).is_segment_register()
+        ins.op_count() > n
+            && ins.op_kind(n) == OpKind::Register
+            && ins.op_register(n).is_segment_register()
     };
     match ins.mnemonic() {
         Mnemonic::Mov if segment(0) => Lowered::keep_and_end(mov_to_segment),
@@ -67,7 +69,12 @@ fn pop_segment(cpu: &mut Cpu, op: &Op) -> Exec {
     let ins = op.instruction();
     let which = ins.op0_register().number();
     let size = match ins.code() {
-        Code::Popw_ES | Code::Popw_SS | Code::Popw_DS | Code::Popw_FS | Code::Popw_GS | Code::Popw_CS => 2,
+        Code::Popw_ES
+        | Code::Popw_SS
+        | Code::Popw_DS
+        | Code::Popw_FS
+        | Code::Popw_GS
+        | Code::Popw_CS => 2,
         Code::Popq_FS | Code::Popq_GS => 8,
         _ => 4,
     };
@@ -185,12 +192,24 @@ fn jmp_far(cpu: &mut Cpu, op: &Op) -> Exec {
     let gate = call_gate(cpu, selector, raw)?;
     let raw = cpu.far_descriptor(gate.selector)?;
     let code = Segment::from_descriptor(gate.selector, raw);
-    let allowed = if code.conforming() { code.dpl() <= cpu.cpl } else { code.dpl() == cpu.cpl };
+    let allowed = if code.conforming() {
+        code.dpl() <= cpu.cpl
+    } else {
+        code.dpl() == cpu.cpl
+    };
     if !code.code() || !allowed || cpu.long_mode() && (!code.long() || code.big()) {
         return cpu.gp(u32::from(gate.selector & !3));
     }
     let cpl = u16::from(cpu.cpl);
-    finish_jump(cpu, Segment { selector: gate.selector & !3 | cpl, ..code }, gate.offset, raw)
+    finish_jump(
+        cpu,
+        Segment {
+            selector: gate.selector & !3 | cpl,
+            ..code
+        },
+        gate.offset,
+        raw,
+    )
 }
 
 fn finish_jump(cpu: &mut Cpu, code: Segment, offset: u64, raw: u64) -> Exec {
@@ -238,7 +257,9 @@ fn call_gate(cpu: &mut Cpu, selector: u16, raw: u64) -> Exec<Gate> {
             system_type::TASK_GATE | system_type::TSS16_AVAILABLE | system_type::TSS_AVAILABLE
         );
         if task && !cpu.long_mode() {
-            return cpu.fail("the guest switches tasks in hardware, which this engine does not do".into());
+            return cpu.fail(
+                "the guest switches tasks in hardware, which this engine does not do".into(),
+            );
         }
         return cpu.gp(error);
     }
@@ -261,7 +282,12 @@ fn call_gate(cpu: &mut Cpu, selector: u16, raw: u64) -> Exec<Gate> {
         offset &= 0xffff;
         width = 2;
     }
-    Ok(Gate { selector: (raw >> 16) as u16, offset, width, parameters: raw >> 32 & 0x1f })
+    Ok(Gate {
+        selector: (raw >> 16) as u16,
+        offset,
+        width,
+        parameters: raw >> 32 & 0x1f,
+    })
 }
 
 fn push_sized(cpu: &mut Cpu, value: u64, size: u64) -> Exec {
@@ -322,7 +348,11 @@ fn call_through(cpu: &mut Cpu, gate: &Gate) -> Exec {
     }
     cpu.check_target(&code, gate.offset)?;
     cpu.mark_accessed(gate.selector, raw)?;
-    let level = if code.conforming() { cpu.cpl } else { code.dpl() };
+    let level = if code.conforming() {
+        cpu.cpl
+    } else {
+        code.dpl()
+    };
     code.selector = gate.selector & !3 | u16::from(level);
     let (cs, next) = (u64::from(cpu.seg[index::CS].selector), cpu.rip());
     if level == cpu.cpl {
@@ -345,7 +375,10 @@ fn call_inner(cpu: &mut Cpu, gate: &Gate, code: Segment, level: u8) -> Exec {
     let (cs, next) = (u64::from(cpu.seg[index::CS].selector), cpu.rip());
     let mut parameters = Vec::new();
     let (stack, pointer) = if cpu.long_mode() {
-        (Segment::null(u16::from(level)), cpu.tss_stack_long(4 + u64::from(level) * 8, 0)?)
+        (
+            Segment::null(u16::from(level)),
+            cpu.tss_stack_long(4 + u64::from(level) * 8, 0)?,
+        )
     } else {
         for i in (0..gate.parameters).rev() {
             parameters.push(match gate.width {

@@ -18,11 +18,19 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
     Lowered::plain(match ins.mnemonic() {
         Mnemonic::In => {
             let size = ins.op0_register().size();
-            if by_register(1) { by_size!(size, input, FromDx) } else { by_size!(size, input, FromImmediate) }
+            if by_register(1) {
+                by_size!(size, input, FromDx)
+            } else {
+                by_size!(size, input, FromImmediate)
+            }
         }
         Mnemonic::Out => {
             let size = ins.op1_register().size();
-            if by_register(0) { by_size!(size, output, FromDx) } else { by_size!(size, output, FromImmediate) }
+            if by_register(0) {
+                by_size!(size, output, FromDx)
+            } else {
+                by_size!(size, output, FromImmediate)
+            }
         }
         _ => return None,
     })
@@ -88,6 +96,10 @@ impl Cpu {
         }
         let bits = self.system_read::<u16>(tss.base.wrapping_add(byte))?;
         let wanted = ((1u16 << size) - 1) << (port % 8);
-        if bits & wanted != 0 { self.gp(0) } else { Ok(()) }
+        if bits & wanted != 0 {
+            self.gp(0)
+        } else {
+            Ok(())
+        }
     }
 }

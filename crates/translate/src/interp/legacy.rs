@@ -35,7 +35,13 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
 fn adjust_packed(cpu: &mut Cpu, subtract: bool) -> Exec {
     let old = cpu.get::<u8>(AL);
     let (old_cf, old_af) = (cpu.flags.cf(), cpu.flags.af());
-    let adjust = |value: u8, by: u8| if subtract { value.wrapping_sub(by) } else { value.wrapping_add(by) };
+    let adjust = |value: u8, by: u8| {
+        if subtract {
+            value.wrapping_sub(by)
+        } else {
+            value.wrapping_add(by)
+        }
+    };
     let mut al = old;
     let (mut cf, mut af) = (false, false);
     if old & 15 > 9 || old_af {
@@ -90,7 +96,10 @@ fn aad(cpu: &mut Cpu, op: &Op) -> Exec {
 
 fn bound<T: Int>(cpu: &mut Cpu, op: &Op) -> Exec {
     let gva = cpu.address(op, 2 * T::BYTES, false)?;
-    let (low, high) = (cpu.read::<T>(gva)?, cpu.read::<T>(gva.wrapping_add(T::BYTES))?);
+    let (low, high) = (
+        cpu.read::<T>(gva)?,
+        cpu.read::<T>(gva.wrapping_add(T::BYTES))?,
+    );
     let value = cpu.get::<T>(op.dst).sign_extend() as i64;
     if value < low.sign_extend() as i64 || value > high.sign_extend() as i64 {
         return cpu.fault(vector::BR, None);

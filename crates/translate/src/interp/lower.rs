@@ -5,14 +5,14 @@ use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Regis
 
 use super::op::{Addressing, Extra, Handler, Op};
 use super::{
-    alu, atomic, bits, branch, control, convert, far, flagops, io, legacy, mov, msr, muldiv, protect,
-    shift, stack, string, syscall, trap, vector, xsave,
+    alu, atomic, bits, branch, control, convert, far, flagops, io, legacy, mov, msr, muldiv,
+    protect, shift, stack, string, syscall, trap, vector, xsave,
 };
 use crate::cpu::exception::Exec;
 use crate::cpu::registers::offset_of;
-use crate::hostexec::{Feature, FeatureSet, HostOp};
 use crate::cpu::segment::index;
 use crate::cpu::{CodeMode, Cpu};
+use crate::hostexec::{Feature, FeatureSet, HostOp};
 
 /// Longest x86 instruction.
 pub(super) const MAX_LENGTH: usize = 15;
@@ -32,22 +32,42 @@ pub(super) struct Lowered {
 impl Lowered {
     /// An ordinary instruction.
     pub(super) fn plain(run: Handler) -> Option<Self> {
-        Some(Self { run, keep: false, ends: false, host: None })
+        Some(Self {
+            run,
+            keep: false,
+            ends: false,
+            host: None,
+        })
     }
 
     /// An instruction whose handler looks at its operands itself.
     pub(super) fn keep(run: Handler) -> Option<Self> {
-        Some(Self { run, keep: true, ends: false, host: None })
+        Some(Self {
+            run,
+            keep: true,
+            ends: false,
+            host: None,
+        })
     }
 
     /// An instruction that may change where or how execution goes on.
     pub(super) fn ends(run: Handler) -> Option<Self> {
-        Some(Self { run, keep: false, ends: true, host: None })
+        Some(Self {
+            run,
+            keep: false,
+            ends: true,
+            host: None,
+        })
     }
 
     /// Both.
     pub(super) fn keep_and_end(run: Handler) -> Option<Self> {
-        Some(Self { run, keep: true, ends: true, host: None })
+        Some(Self {
+            run,
+            keep: true,
+            ends: true,
+            host: None,
+        })
     }
 }
 
@@ -85,13 +105,22 @@ pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)>
             _ => Some((invalid(), true)),
         };
     }
-    let Some(Lowered { run, keep, ends, host }) = lower(cpu, &ins) else {
+    let Some(Lowered {
+        run,
+        keep,
+        ends,
+        host,
+    }) = lower(cpu, &ins)
+    else {
         return Some((invalid(), true));
     };
     let mut op = bare(run, ins.len() as u8);
     set_operands(&mut op, &ins, cpu.mode);
     if keep {
-        op.extra = Some(Box::new(Extra { instruction: ins, host }));
+        op.extra = Some(Box::new(Extra {
+            instruction: ins,
+            host,
+        }));
     }
     Some((op, ends))
 }
@@ -99,7 +128,9 @@ pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)>
 /// More than 15 bytes is #GP, not #UD (Intel SDM vol. 2, 2.3.11). The decoder calls both invalid, but
 /// with the last byte withheld it still asks for more only if nothing before it was wrong.
 fn runs_over_the_limit(cpu: &Cpu, bytes: &[u8]) -> bool {
-    let Some(most) = bytes.get(..MAX_LENGTH - 1) else { return false };
+    let Some(most) = bytes.get(..MAX_LENGTH - 1) else {
+        return false;
+    };
     let mut decoder = Decoder::new(cpu.mode.bitness(), most, DecoderOptions::NONE);
     decoder.decode().is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes
 }
@@ -202,7 +233,11 @@ fn set_memory(op: &mut Op, ins: &Instruction, mode: CodeMode) {
     let (base, index_register) = (ins.memory_base(), ins.memory_index());
     let width = address_size(ins, mode);
     op.base = offset_of(base);
-    op.index = if index_register.is_gpr() { offset_of(index_register) } else { offset_of(Register::None) };
+    op.index = if index_register.is_gpr() {
+        offset_of(index_register)
+    } else {
+        offset_of(Register::None)
+    };
     op.scale = ins.memory_index_scale().trailing_zeros() as u8;
     op.disp = ins.memory_displacement64();
     if base.is_ip() {

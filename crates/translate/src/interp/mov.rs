@@ -122,7 +122,11 @@ fn pick_cmov<const CC: u8>(ins: &Instruction, size: usize) -> Handler {
 }
 
 fn cmov_reg<T: Int, const CC: u8>(cpu: &mut Cpu, op: &Op) -> Exec {
-    let value = cpu.get::<T>(if cpu.flags.condition::<CC>() { op.src } else { op.dst });
+    let value = cpu.get::<T>(if cpu.flags.condition::<CC>() {
+        op.src
+    } else {
+        op.dst
+    });
     // A 32-bit form clears the upper half even when nothing is moved.
     cpu.set(op.dst, value);
     Ok(())
@@ -131,7 +135,11 @@ fn cmov_reg<T: Int, const CC: u8>(cpu: &mut Cpu, op: &Op) -> Exec {
 fn cmov_mem<T: Int, const CC: u8>(cpu: &mut Cpu, op: &Op) -> Exec {
     let gva = cpu.address(op, T::BYTES, false)?;
     let loaded = cpu.read::<T>(gva)?;
-    let value = if cpu.flags.condition::<CC>() { loaded } else { cpu.get::<T>(op.dst) };
+    let value = if cpu.flags.condition::<CC>() {
+        loaded
+    } else {
+        cpu.get::<T>(op.dst)
+    };
     cpu.set(op.dst, value);
     Ok(())
 }

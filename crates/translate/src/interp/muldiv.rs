@@ -51,7 +51,10 @@ impl Sign for Unsigned {
         // The common case fits a host division instruction.
         let (quotient, remainder) = if let Ok(low) = u64::try_from(dividend) {
             let divisor = divisor as u64;
-            (u128::from(low.checked_div(divisor)?), u128::from(low % divisor))
+            (
+                u128::from(low.checked_div(divisor)?),
+                u128::from(low % divisor),
+            )
         } else {
             (dividend.checked_div(divisor)?, dividend % divisor)
         };
@@ -63,7 +66,10 @@ impl Sign for Unsigned {
 impl Sign for Signed {
     #[inline(always)]
     fn multiply<T: Int>(a: T, b: T) -> (u128, bool) {
-        let (a, b) = (i128::from(a.sign_extend() as i64), i128::from(b.sign_extend() as i64));
+        let (a, b) = (
+            i128::from(a.sign_extend() as i64),
+            i128::from(b.sign_extend() as i64),
+        );
         let product = a.wrapping_mul(b);
         let low = i128::from(T::from_u64(product as u64).sign_extend() as i64);
         (product as u128, low != product)

@@ -77,7 +77,11 @@ impl Op {
     /// The instruction as decoded; only for handlers whose lowering keeps it.
     #[must_use]
     pub fn instruction(&self) -> &Instruction {
-        &self.extra.as_ref().expect("the lowering keeps it").instruction
+        &self
+            .extra
+            .as_ref()
+            .expect("the lowering keeps it")
+            .instruction
     }
 }
 
@@ -89,7 +93,9 @@ impl Cpu {
     #[inline(always)]
     pub fn address(&mut self, op: &Op, size: u64, write: bool) -> Exec<u64> {
         if op.addressing == Addressing::Plain {
-            return Ok(self.effective(op).wrapping_add(self.seg_base[usize::from(op.seg)]));
+            return Ok(self
+                .effective(op)
+                .wrapping_add(self.seg_base[usize::from(op.seg)]));
         }
         let offset = self.effective(op) & op.addressing.mask();
         self.segmented(usize::from(op.seg), offset, size, write)
@@ -116,14 +122,22 @@ impl Cpu {
         let descriptor = self.seg[seg];
         let last = offset + (size.max(1) - 1);
         let within = if descriptor.expand_down() {
-            let top = if descriptor.big() { 0xffff_ffff } else { 0xffff };
+            let top = if descriptor.big() {
+                0xffff_ffff
+            } else {
+                0xffff
+            };
             offset > u64::from(descriptor.limit) && last <= top
         } else {
             last <= u64::from(descriptor.limit)
         };
         let usable = !self.protected()
             || !descriptor.unusable()
-                && if write { descriptor.writable() } else { descriptor.readable() };
+                && if write {
+                    descriptor.writable()
+                } else {
+                    descriptor.readable()
+                };
         if !within || !usable {
             let vector = if seg == index::SS {
                 crate::cpu::exception::vector::SS

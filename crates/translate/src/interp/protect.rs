@@ -70,7 +70,11 @@ impl Cpu {
 
     /// User-mode instruction prevention (Intel SDM vol. 3, 2.5, CR4.UMIP).
     fn check_umip(&mut self) -> Exec {
-        if self.cr4 & cr::CR4_UMIP != 0 && self.cpl > 0 { self.gp(0) } else { Ok(()) }
+        if self.cr4 & cr::CR4_UMIP != 0 && self.cpl > 0 {
+            self.gp(0)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -88,7 +92,9 @@ fn visible_descriptor(cpu: &mut Cpu, selector: u16) -> Exec<Option<(Segment, u64
     if selector & !3 == 0 {
         return Ok(None);
     }
-    let Some(raw) = cpu.descriptor(selector)? else { return Ok(None) };
+    let Some(raw) = cpu.descriptor(selector)? else {
+        return Ok(None);
+    };
     let segment = Segment::from_descriptor(selector, raw);
     let rpl = (selector & 3) as u8;
     let visible = segment.conforming() || segment.dpl() >= cpu.cpl && segment.dpl() >= rpl;
@@ -104,9 +110,13 @@ fn lar(cpu: &mut Cpu, op: &Op) -> Exec {
     let found = visible_descriptor(cpu, selector)?.filter(|(segment, _)| {
         segment.code_or_data()
             || match segment.kind() {
-                system_type::TSS16_AVAILABLE | system_type::TSS16_BUSY | system_type::CALL_GATE16
+                system_type::TSS16_AVAILABLE
+                | system_type::TSS16_BUSY
+                | system_type::CALL_GATE16
                 | system_type::TASK_GATE => !long,
-                system_type::LDT | system_type::TSS_AVAILABLE | system_type::TSS_BUSY
+                system_type::LDT
+                | system_type::TSS_AVAILABLE
+                | system_type::TSS_BUSY
                 | system_type::CALL_GATE => true,
                 _ => false,
             }
@@ -164,8 +174,16 @@ fn arpl(cpu: &mut Cpu, op: &Op) -> Exec {
     }
     let register = op.instruction().op0_kind() == OpKind::Register;
     let source = cpu.get::<u16>(op.src);
-    let gva = if register { 0 } else { cpu.address(op, 2, true)? };
-    let target = if register { cpu.get::<u16>(op.dst) } else { cpu.read::<u16>(gva)? };
+    let gva = if register {
+        0
+    } else {
+        cpu.address(op, 2, true)?
+    };
+    let target = if register {
+        cpu.get::<u16>(op.dst)
+    } else {
+        cpu.read::<u16>(gva)?
+    };
     let raise = target & 3 < source & 3;
     if raise {
         let raised = target & !3 | source & 3;
@@ -205,8 +223,14 @@ fn load_table(cpu: &mut Cpu, op: &Op) -> Exec<TableRegister> {
     }
     // A 16-bit operand size loads 24 bits of base.
     use iced_x86::Code;
-    let short = matches!(op.instruction().code(), Code::Lgdt_m1632_16 | Code::Lidt_m1632_16);
-    Ok(TableRegister { base: if short { base & 0xff_ffff } else { base }, limit })
+    let short = matches!(
+        op.instruction().code(),
+        Code::Lgdt_m1632_16 | Code::Lidt_m1632_16
+    );
+    Ok(TableRegister {
+        base: if short { base & 0xff_ffff } else { base },
+        limit,
+    })
 }
 
 /// SLDT, STR and SMSW: the whole operand of a register, two bytes of memory.

@@ -26,7 +26,8 @@ impl Cpu {
         loop {
             if self.signal.pending() != 0 || self.events != 0 || self.budget < 0 {
                 if let Some(exit) = self.attend() {
-                    self.published_instructions.store(self.instructions, Ordering::Relaxed);
+                    self.published_instructions
+                        .store(self.instructions, Ordering::Relaxed);
                     return exit;
                 }
                 if self.activity != Activity::Running {
@@ -40,7 +41,8 @@ impl Cpu {
                 }
             }
             if let Some(exit) = self.run_block(usize::MAX) {
-                self.published_instructions.store(self.instructions, Ordering::Relaxed);
+                self.published_instructions
+                    .store(self.instructions, Ordering::Relaxed);
                 return exit;
             }
         }
@@ -49,9 +51,15 @@ impl Cpu {
     /// Runs the block at RIP, or its first `limit` instructions.
     #[inline(always)]
     fn run_block(&mut self, limit: usize) -> Option<VmExit> {
-        let Ok((first, end)) = self.find_block() else { return self.stopped() };
+        let Ok((first, end)) = self.find_block() else {
+            return self.stopped();
+        };
         let mut op = first;
-        self.ops_end = if limit == 1 { first.wrapping_add(1) } else { end };
+        self.ops_end = if limit == 1 {
+            first.wrapping_add(1)
+        } else {
+            end
+        };
         loop {
             // SAFETY: `find_block` gives a non-empty span of a block that is replaced only by the
             // next `find_block`; `op` stays below its end.
@@ -85,13 +93,22 @@ impl Cpu {
     #[cold]
     fn refine_fault(&mut self, op: &super::op::Op) {
         use crate::cpu::registers::{RBP, RSP};
-        let StopReason::Exception(exception) = &self.stop else { return };
+        let StopReason::Exception(exception) = &self.stop else {
+            return;
+        };
         let general = exception.vector == vector::GP && exception.error == Some(0);
         let stack_based = usize::from(op.base) == RSP * 8 || usize::from(op.base) == RBP * 8;
-        if general && stack_based && usize::from(op.seg) == index::FLAT && self.mode == CodeMode::Bits64 {
+        if general
+            && stack_based
+            && usize::from(op.seg) == index::FLAT
+            && self.mode == CodeMode::Bits64
+        {
             let gva = self.effective(op) & op.addressing.mask();
             if !canonical(gva) {
-                self.stop = StopReason::Exception(Exception { vector: vector::SS, ..*exception });
+                self.stop = StopReason::Exception(Exception {
+                    vector: vector::SS,
+                    ..*exception
+                });
             }
         }
     }
@@ -135,7 +152,12 @@ impl Cpu {
             let gva = self.code_address();
             if let Some(dr6) = self.code_breakpoint(gva) {
                 let error = None;
-                return self.exception(Exception { vector: vector::DB, error, address: 0, dr6 });
+                return self.exception(Exception {
+                    vector: vector::DB,
+                    error,
+                    address: 0,
+                    dr6,
+                });
             }
         }
         let shadows = event::STI_SHADOW | event::MOV_SS_SHADOW;
@@ -175,7 +197,8 @@ impl Cpu {
         }
         self.signal.take(VcpuSignal::IRQ | VcpuSignal::TIMER);
         self.budget = TIMER_BUDGET;
-        self.published_instructions.store(self.instructions, Ordering::Relaxed);
+        self.published_instructions
+            .store(self.instructions, Ordering::Relaxed);
         let now = self.board.clock.now_ns();
         if self.board.irqchip.next_deadline(self.index) <= now {
             self.board.irqchip.run_timers(self.index, now);
@@ -230,7 +253,12 @@ impl Cpu {
         if self.activity == Activity::Halted {
             self.wake();
         }
-        self.exception(Exception { vector: vector::DB, error: None, address: 0, dr6 })
+        self.exception(Exception {
+            vector: vector::DB,
+            error: None,
+            address: 0,
+            dr6,
+        })
     }
 
     /// Takes an NMI or interrupt if one can be taken; sleeps if halted and there is none.

@@ -37,7 +37,10 @@ impl Shift for Shl {
         let wide = u128::from(a.to_u64()) << count;
         let result = T::from_u64(wide as u64);
         let cf = wide >> T::BITS & 1 != 0;
-        (result, Flags::of_result(result, cf, cf != top::<T>(result.to_u64()), false))
+        (
+            result,
+            Flags::of_result(result, cf, cf != top::<T>(result.to_u64()), false),
+        )
     }
 }
 
@@ -56,7 +59,10 @@ impl Shift for Sar {
     fn eval<T: Int>(_: Flags, a: T, count: u32) -> (T, Flags) {
         let before = (a.sign_extend() as i64) >> (count - 1);
         let result = T::from_u64((before >> 1) as u64);
-        (result, Flags::of_result(result, before & 1 != 0, false, false))
+        (
+            result,
+            Flags::of_result(result, before & 1 != 0, false, false),
+        )
     }
 }
 
@@ -65,10 +71,17 @@ impl Shift for Rol {
     fn eval<T: Int>(flags: Flags, a: T, count: u32) -> (T, Flags) {
         let n = count % T::BITS;
         let x = a.to_u64();
-        let result = if n == 0 { x } else { x << n | x >> (T::BITS - n) };
+        let result = if n == 0 {
+            x
+        } else {
+            x << n | x >> (T::BITS - n)
+        };
         let result = T::from_u64(result);
         let cf = result.to_u64() & 1 != 0;
-        (result, flags.with_cf_of(cf, cf != top::<T>(result.to_u64())))
+        (
+            result,
+            flags.with_cf_of(cf, cf != top::<T>(result.to_u64())),
+        )
     }
 }
 
@@ -77,10 +90,17 @@ impl Shift for Ror {
     fn eval<T: Int>(flags: Flags, a: T, count: u32) -> (T, Flags) {
         let n = count % T::BITS;
         let x = a.to_u64();
-        let result = if n == 0 { x } else { x >> n | x << (T::BITS - n) };
+        let result = if n == 0 {
+            x
+        } else {
+            x >> n | x << (T::BITS - n)
+        };
         let result = T::from_u64(result);
         let r = result.to_u64();
-        (result, flags.with_cf_of(top::<T>(r), top::<T>(r) != top::<T>(r << 1)))
+        (
+            result,
+            flags.with_cf_of(top::<T>(r), top::<T>(r) != top::<T>(r << 1)),
+        )
     }
 }
 
@@ -98,7 +118,10 @@ impl Shift for Rcl {
         let rotated = x << n | x >> (width - n);
         let result = T::from_u64(rotated as u64);
         let cf = rotated >> T::BITS & 1 != 0;
-        (result, flags.with_cf_of(cf, cf != top::<T>(result.to_u64())))
+        (
+            result,
+            flags.with_cf_of(cf, cf != top::<T>(result.to_u64())),
+        )
     }
 }
 
@@ -108,7 +131,10 @@ impl Shift for Rcr {
         let n = count % (T::BITS + 1);
         if n == 0 {
             let x = a.to_u64();
-            return (a, flags.with_cf_of(flags.cf(), top::<T>(x) != top::<T>(x << 1)));
+            return (
+                a,
+                flags.with_cf_of(flags.cf(), top::<T>(x) != top::<T>(x << 1)),
+            );
         }
         let width = T::BITS + 1;
         let x = u128::from(a.to_u64()) | u128::from(flags.cf()) << T::BITS;
@@ -116,7 +142,10 @@ impl Shift for Rcr {
         let result = T::from_u64(rotated as u64);
         let r = result.to_u64();
         let cf = rotated >> T::BITS & 1 != 0;
-        (result, flags.with_cf_of(cf, top::<T>(r) != top::<T>(r << 1)))
+        (
+            result,
+            flags.with_cf_of(cf, top::<T>(r) != top::<T>(r << 1)),
+        )
     }
 }
 
@@ -153,7 +182,11 @@ fn masked<T: Int>(count: u64) -> u32 {
 #[inline(always)]
 fn shift_register<T: Int, O: Shift>(cpu: &mut Cpu, op: &Op, count: u32) -> Exec {
     let a = cpu.get::<T>(op.dst);
-    let (result, flags) = if count == 0 { (a, cpu.flags) } else { O::eval(cpu.flags, a, count) };
+    let (result, flags) = if count == 0 {
+        (a, cpu.flags)
+    } else {
+        O::eval(cpu.flags, a, count)
+    };
     cpu.flags = flags;
     // Written even for a count of zero: a 32-bit form still clears the upper half.
     cpu.set(op.dst, result);
@@ -164,8 +197,16 @@ fn shift_register<T: Int, O: Shift>(cpu: &mut Cpu, op: &Op, count: u32) -> Exec 
 fn shift_memory<T: Int, O: Shift>(cpu: &mut Cpu, op: &Op, count: u32) -> Exec {
     let gva = cpu.address(op, T::BYTES, true)?;
     cpu.modify(gva, |flags, a: T| {
-        let (value, flags) = if count == 0 { (a, flags) } else { O::eval(flags, a, count) };
-        Change { value, flags, result: () }
+        let (value, flags) = if count == 0 {
+            (a, flags)
+        } else {
+            O::eval(flags, a, count)
+        };
+        Change {
+            value,
+            flags,
+            result: (),
+        }
     })
 }
 
@@ -224,7 +265,11 @@ fn double<T: Int, const LEFT: bool>(flags: Flags, a: T, b: T, count: u32) -> (T,
             ((wide >> (2 * bits)) as u64, wide >> (3 * bits) & 1 != 0)
         }
     } else {
-        let wide = if bits == 64 { y << 64 | x } else { x << (2 * bits) | y << bits | x };
+        let wide = if bits == 64 {
+            y << 64 | x
+        } else {
+            x << (2 * bits) | y << bits | x
+        };
         ((wide >> count) as u64, wide >> (count - 1) & 1 != 0)
     };
     let result = T::from_u64(result);
@@ -251,6 +296,10 @@ fn double_mem<T: Int, const LEFT: bool, const CL: bool>(cpu: &mut Cpu, op: &Op) 
     let gva = cpu.address(op, T::BYTES, true)?;
     cpu.modify(gva, |flags, a: T| {
         let (value, flags) = double::<T, LEFT>(flags, a, b, count);
-        Change { value, flags, result: () }
+        Change {
+            value,
+            flags,
+            result: (),
+        }
     })
 }

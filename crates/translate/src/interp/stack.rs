@@ -27,7 +27,11 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn set_stack_pointer(&mut self, value: u64) {
         let mask = self.stack_mask();
-        self.regs[RSP] = if mask == 0xffff { self.regs[RSP] & !mask | value & mask } else { value & mask };
+        self.regs[RSP] = if mask == 0xffff {
+            self.regs[RSP] & !mask | value & mask
+        } else {
+            value & mask
+        };
     }
 
     /// The linear address of a stack offset.
@@ -47,7 +51,8 @@ impl Cpu {
     pub(crate) fn push<T: Int>(&mut self, value: T) -> Exec {
         let pointer = self.regs[RSP].wrapping_sub(T::BYTES);
         let gva = self.stack_address(pointer, T::BYTES, true)?;
-        self.write(gva, value).map_err(|stop| self.stack_fault(stop))?;
+        self.write(gva, value)
+            .map_err(|stop| self.stack_fault(stop))?;
         self.set_stack_pointer(pointer);
         Ok(())
     }
@@ -56,7 +61,8 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn push64(&mut self, value: u64) -> Exec {
         let pointer = self.regs[RSP].wrapping_sub(8);
-        self.write(pointer, value).map_err(|stop| self.stack_fault(stop))?;
+        self.write(pointer, value)
+            .map_err(|stop| self.stack_fault(stop))?;
         self.regs[RSP] = pointer;
         Ok(())
     }
@@ -96,7 +102,9 @@ impl Cpu {
 }
 
 pub(super) fn lower(ins: &Instruction, mode: CodeMode) -> Option<Lowered> {
-    let segment = ins.op_count() > 0 && ins.op0_kind() == OpKind::Register && ins.op0_register().is_segment_register();
+    let segment = ins.op_count() > 0
+        && ins.op0_kind() == OpKind::Register
+        && ins.op0_register().is_segment_register();
     match ins.mnemonic() {
         // POP of a segment register loads a descriptor; that is the far family's.
         Mnemonic::Pop if segment => None,
@@ -175,9 +183,12 @@ fn push_segment(cpu: &mut Cpu, op: &Op) -> Exec {
     let ins = op.instruction();
     let selector = cpu.seg[ins.op0_register().number()].selector;
     match ins.code() {
-        Code::Pushw_ES | Code::Pushw_CS | Code::Pushw_SS | Code::Pushw_DS | Code::Pushw_FS | Code::Pushw_GS => {
-            cpu.push(selector)
-        }
+        Code::Pushw_ES
+        | Code::Pushw_CS
+        | Code::Pushw_SS
+        | Code::Pushw_DS
+        | Code::Pushw_FS
+        | Code::Pushw_GS => cpu.push(selector),
         Code::Pushq_FS | Code::Pushq_GS => cpu.push(u64::from(selector)),
         _ => {
             // Only two bytes are written, though the pointer moves by four (Intel SDM, PUSH).
@@ -216,7 +227,11 @@ fn pop_mem<T: Int>(cpu: &mut Cpu, op: &Op) -> Exec {
 fn push_all<T: Int>(cpu: &mut Cpu, _: &Op) -> Exec {
     let before = cpu.regs[RSP];
     for register in 0..8 {
-        let value = if register == RSP { before } else { cpu.regs[register] };
+        let value = if register == RSP {
+            before
+        } else {
+            cpu.regs[register]
+        };
         if let Err(stop) = cpu.push(T::from_u64(value)) {
             cpu.regs[RSP] = before;
             return Err(stop);
@@ -242,7 +257,11 @@ fn pop_all<T: Int>(cpu: &mut Cpu, _: &Op) -> Exec {
 /// In virtual-8086 mode PUSHF and POPF need IOPL 3.
 fn check_virtual_8086(cpu: &mut Cpu) -> Exec {
     let iopl = (cpu.system_flags & flags::IOPL) >> 12;
-    if cpu.system_flags & flags::VM != 0 && iopl < 3 { cpu.gp(0) } else { Ok(()) }
+    if cpu.system_flags & flags::VM != 0 && iopl < 3 {
+        cpu.gp(0)
+    } else {
+        Ok(())
+    }
 }
 
 fn push_flags<T: Int>(cpu: &mut Cpu, _: &Op) -> Exec {
@@ -290,7 +309,10 @@ fn enter(cpu: &mut Cpu, op: &Op) -> Exec {
 }
 
 fn enter_sized<T: Int>(cpu: &mut Cpu, ins: &Instruction) -> Exec {
-    let (size, depth) = (u64::from(ins.immediate16()), u64::from(ins.immediate8_2nd()) % 32);
+    let (size, depth) = (
+        u64::from(ins.immediate16()),
+        u64::from(ins.immediate8_2nd()) % 32,
+    );
     let before = cpu.regs[RSP];
     let result = enter_frames::<T>(cpu, size, depth);
     if result.is_err() {
@@ -315,7 +337,8 @@ fn enter_frames<T: Int>(cpu: &mut Cpu, size: u64, depth: u64) -> Exec {
     let top = cpu.regs[RSP].wrapping_sub(size);
     // The new top must be writable, or the instruction faults as a whole (Intel SDM, ENTER).
     let gva = cpu.stack_address(top, T::BYTES, true)?;
-    cpu.probe_write(gva, T::BYTES).map_err(|stop| cpu.stack_fault(stop))?;
+    cpu.probe_write(gva, T::BYTES)
+        .map_err(|stop| cpu.stack_fault(stop))?;
     cpu.set_stack_pointer(top);
     cpu.set(RBP as u8 * 8, T::from_u64(frame));
     Ok(())

@@ -76,9 +76,15 @@ impl Cursor {
     fn new<T: Int>(cpu: &Cpu, op: &Op) -> Self {
         let ins = op.instruction();
         let kinds = [ins.op0_kind(), ins.op1_kind()];
-        let mask = if kinds.iter().any(|k| matches!(k, OpKind::MemorySegRSI | OpKind::MemoryESRDI)) {
+        let mask = if kinds
+            .iter()
+            .any(|k| matches!(k, OpKind::MemorySegRSI | OpKind::MemoryESRDI))
+        {
             u64::MAX
-        } else if kinds.iter().any(|k| matches!(k, OpKind::MemorySegESI | OpKind::MemoryESEDI)) {
+        } else if kinds
+            .iter()
+            .any(|k| matches!(k, OpKind::MemorySegESI | OpKind::MemoryESEDI))
+        {
             0xffff_ffff
         } else {
             0xffff
@@ -90,7 +96,11 @@ impl Cursor {
                 Register::None => index::DS,
                 segment => segment.number(),
             },
-            step: if backwards { T::BYTES.wrapping_neg() } else { T::BYTES },
+            step: if backwards {
+                T::BYTES.wrapping_neg()
+            } else {
+                T::BYTES
+            },
         }
     }
 
@@ -108,7 +118,11 @@ impl Cursor {
 
     fn linear(&self, cpu: &mut Cpu, seg: usize, offset: u64, size: u64, write: bool) -> Exec<u64> {
         if cpu.mode == crate::cpu::CodeMode::Bits64 {
-            let base = if seg >= index::FS { cpu.seg_base[seg] } else { 0 };
+            let base = if seg >= index::FS {
+                cpu.seg_base[seg]
+            } else {
+                0
+            };
             return Ok(base.wrapping_add(offset));
         }
         cpu.segmented(seg, offset, size, write)
@@ -121,7 +135,11 @@ impl Cursor {
 
     /// A register written in the address size: 16 bits keep the rest, 32 bits clear the upper half.
     fn replace(&self, cpu: &mut Cpu, register: usize, value: u64) {
-        let kept = if self.mask == 0xffff { cpu.regs[register] & !0xffff } else { 0 };
+        let kept = if self.mask == 0xffff {
+            cpu.regs[register] & !0xffff
+        } else {
+            0
+        };
         cpu.regs[register] = kept | value & self.mask;
     }
 }
@@ -202,7 +220,8 @@ fn bulk_move<T: Int>(cpu: &mut Cpu, at: &Cursor, from: u64, to: u64, limit: u64)
     if limit < 4 || at.step != T::BYTES || at.mask == 0xffff {
         return 0;
     }
-    let (Some((source, here)), Some((target, there))) = (cpu.bulk(from, false), cpu.bulk(to, true)) else {
+    let (Some((source, here)), Some((target, there))) = (cpu.bulk(from, false), cpu.bulk(to, true))
+    else {
         return 0;
     };
     let count = limit.min(here / T::BYTES).min(there / T::BYTES);
@@ -238,7 +257,9 @@ fn bulk_store<T: Int>(cpu: &mut Cpu, at: &Cursor, to: u64, value: T, limit: u64)
     if limit < 4 || at.step != T::BYTES || at.mask == 0xffff {
         return 0;
     }
-    let Some((target, there)) = cpu.bulk(to, true) else { return 0 };
+    let Some((target, there)) = cpu.bulk(to, true) else {
+        return 0;
+    };
     let count = limit.min(there / T::BYTES);
     for i in 0..count {
         // SAFETY: the run lies within a page of RAM that the TLB vouches for.

@@ -115,7 +115,11 @@ fn sysexit(cpu: &mut Cpu, to_64: bool) -> Exec {
     if to_64 && !(canonical(target) && canonical(pointer)) {
         return cpu.gp(0);
     }
-    let (cut, code) = if to_64 { (u64::MAX, 32) } else { (0xffff_ffff, 16) };
+    let (cut, code) = if to_64 {
+        (u64::MAX, 32)
+    } else {
+        (0xffff_ffff, 16)
+    };
     cpu.set_segment(index::CS, flat_code(selector.wrapping_add(code), 3, to_64));
     cpu.set_segment(index::SS, flat_stack(selector.wrapping_add(code + 8), 3));
     cpu.set_cpl(3);

@@ -18,7 +18,11 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         Mnemonic::Int => int,
         Mnemonic::Int3 => |cpu, _| cpu.software_interrupt(vector::BP),
         Mnemonic::Into => |cpu, _| {
-            if cpu.flags.of() { cpu.software_interrupt(vector::OF) } else { Ok(()) }
+            if cpu.flags.of() {
+                cpu.software_interrupt(vector::OF)
+            } else {
+                Ok(())
+            }
         },
         Mnemonic::Int1 => int1,
         Mnemonic::Iret => |cpu, _| interrupt_return(cpu, 2),
@@ -40,7 +44,12 @@ fn int(cpu: &mut Cpu, op: &Op) -> Exec {
 
 /// INT1 is delivered as a trap without the privilege check of INT n.
 fn int1(cpu: &mut Cpu, _: &Op) -> Exec {
-    cpu.deliver_exception(Exception { vector: vector::DB, error: None, address: 0, dr6: 0 })
+    cpu.deliver_exception(Exception {
+        vector: vector::DB,
+        error: None,
+        address: 0,
+        dr6: 0,
+    })
 }
 
 impl Cpu {
@@ -73,7 +82,11 @@ fn interrupt_return(cpu: &mut Cpu, size: u64) -> Exec {
     }
     if cpu.system_flags & flags::VM != 0 {
         let iopl = (cpu.system_flags & flags::IOPL) >> 12;
-        return if iopl < 3 { cpu.gp(0) } else { return_real(cpu, size) };
+        return if iopl < 3 {
+            cpu.gp(0)
+        } else {
+            return_real(cpu, size)
+        };
     }
     if cpu.system_flags & flags::NT != 0 {
         if cpu.long_mode() {
@@ -81,8 +94,11 @@ fn interrupt_return(cpu: &mut Cpu, size: u64) -> Exec {
         }
         return cpu.fail("IRET with NT set returns to another task, and this engine has no hardware task switching".into());
     }
-    let (rip, selector, image) =
-        (pop_item(cpu, 0, size)?, pop_item(cpu, 1, size)? as u16, pop_item(cpu, 2, size)?);
+    let (rip, selector, image) = (
+        pop_item(cpu, 0, size)?,
+        pop_item(cpu, 1, size)? as u16,
+        pop_item(cpu, 2, size)?,
+    );
     if image & flags::VM != 0 && cpu.cpl == 0 && !cpu.long_mode() && size == 4 {
         return return_to_virtual_8086(cpu, rip, selector, image);
     }
@@ -91,7 +107,11 @@ fn interrupt_return(cpu: &mut Cpu, size: u64) -> Exec {
     let level = (selector & 3) as u8;
     let outer = level > from;
     let check_offset = |cpu: &mut Cpu| -> Exec {
-        let fits = if cpu.long_mode() && code.long() { canonical(rip) } else { rip <= u64::from(code.limit) };
+        let fits = if cpu.long_mode() && code.long() {
+            canonical(rip)
+        } else {
+            rip <= u64::from(code.limit)
+        };
         if fits { Ok(()) } else { cpu.gp(0) }
     };
     if outer || cpu.mode == CodeMode::Bits64 {
@@ -125,14 +145,21 @@ fn interrupt_return(cpu: &mut Cpu, size: u64) -> Exec {
 }
 
 fn return_real(cpu: &mut Cpu, size: u64) -> Exec {
-    let (rip, selector, image) =
-        (pop_item(cpu, 0, size)?, pop_item(cpu, 1, size)? as u16, pop_item(cpu, 2, size)?);
+    let (rip, selector, image) = (
+        pop_item(cpu, 0, size)?,
+        pop_item(cpu, 1, size)? as u16,
+        pop_item(cpu, 2, size)?,
+    );
     if rip > u64::from(cpu.seg[index::CS].limit) {
         return cpu.gp(0);
     }
     cpu.release_stack(3 * size);
     let virtual_8086 = cpu.system_flags & flags::VM != 0;
-    let code = if virtual_8086 { virtual_8086_segment(selector) } else { cpu.seg[index::CS].real_mode(selector) };
+    let code = if virtual_8086 {
+        virtual_8086_segment(selector)
+    } else {
+        cpu.seg[index::CS].real_mode(selector)
+    };
     cpu.set_segment(index::CS, code);
     cpu.regs[RIP] = rip;
     let from = if virtual_8086 { 3 } else { 0 };
@@ -197,7 +224,11 @@ impl Cpu {
         let raw = self.descriptor_or(selector, vector::GP, 0)?;
         let code = Segment::from_descriptor(selector, raw);
         let level = (selector & 3) as u8;
-        let allowed = if code.conforming() { code.dpl() <= level } else { code.dpl() == level };
+        let allowed = if code.conforming() {
+            code.dpl() <= level
+        } else {
+            code.dpl() == level
+        };
         let impossible = self.long_mode() && code.long() && code.big();
         if level < self.cpl || !code.code() || !allowed || impossible {
             return self.gp(error);
@@ -210,7 +241,12 @@ impl Cpu {
     }
 
     /// The stack segment that a return to `level` names.
-    pub(super) fn return_stack_segment(&mut self, selector: u16, level: u8, to_64: bool) -> Exec<Segment> {
+    pub(super) fn return_stack_segment(
+        &mut self,
+        selector: u16,
+        level: u8,
+        to_64: bool,
+    ) -> Exec<Segment> {
         if selector & !3 == 0 {
             if self.long_mode() && to_64 && level != 3 && (selector & 3) as u8 == level {
                 return Ok(Segment::null(selector));

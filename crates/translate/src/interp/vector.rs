@@ -10,7 +10,8 @@ use crate::cpu::registers::RIP;
 use crate::cpu::segment::index;
 use crate::cpu::{CodeMode, Cpu, cr, event};
 use crate::hostexec::{
-    CompileError, GuestBytes, HostFrame, HostKind, HostOp, Isa, Outcome, Special, clear_registers, run_special,
+    CompileError, GuestBytes, HostFrame, HostKind, HostOp, Isa, Outcome, Special, clear_registers,
+    run_special,
 };
 
 /// Bytes of the staging buffer: the largest operand is an FSAVE image of 108 bytes.
@@ -21,9 +22,12 @@ struct Staging([u8; STAGING]);
 
 pub(super) fn lower(cpu: &mut Cpu, ins: &Instruction) -> Option<Lowered> {
     match cpu.host.compile(ins) {
-        Ok(host) => {
-            Some(Lowered { run: execute, keep: true, ends: false, host: Some(host) })
-        }
+        Ok(host) => Some(Lowered {
+            run: execute,
+            keep: true,
+            ends: false,
+            host: Some(host),
+        }),
         Err(CompileError::Full) => Lowered::ends(make_room),
         Err(CompileError::Unsupported) => None,
     }
@@ -46,7 +50,11 @@ fn check(cpu: &mut Cpu, isa: &Isa) -> Exec {
     match isa.kind {
         HostKind::Gpr => return Ok(()),
         HostKind::X87 => {
-            return if switched || emulated { cpu.fault(vector::NM, None) } else { Ok(()) };
+            return if switched || emulated {
+                cpu.fault(vector::NM, None)
+            } else {
+                Ok(())
+            };
         }
         HostKind::Mmx | HostKind::Sse => {
             if emulated || isa.needs_osfxsr && cpu.cr4 & cr::CR4_OSFXSR == 0 {
@@ -60,7 +68,11 @@ fn check(cpu: &mut Cpu, isa: &Isa) -> Exec {
             }
         }
     }
-    if switched { cpu.fault(vector::NM, None) } else { Ok(()) }
+    if switched {
+        cpu.fault(vector::NM, None)
+    } else {
+        Ok(())
+    }
 }
 
 fn execute(cpu: &mut Cpu, op: &Op) -> Exec {
@@ -106,8 +118,11 @@ fn execute(cpu: &mut Cpu, op: &Op) -> Exec {
 }
 
 fn run(cpu: &mut Cpu, host: &HostOp, staging: &mut Staging) -> Outcome {
-    let mut frame =
-        HostFrame::new(cpu.regs.as_mut_ptr(), &mut *cpu.vectors, staging.0.as_mut_ptr());
+    let mut frame = HostFrame::new(
+        cpu.regs.as_mut_ptr(),
+        &mut *cpu.vectors,
+        staging.0.as_mut_ptr(),
+    );
     let touched = host.flags_read | host.flags_written;
     if touched != 0 {
         frame.rflags = cpu.flags.bits();
@@ -162,5 +177,9 @@ fn execute_special(cpu: &mut Cpu, op: &Op, host: &HostOp) -> Exec {
 
 fn segment_of(cpu: &Cpu, ins: &Instruction) -> usize {
     let segment = ins.memory_segment().number();
-    if cpu.mode == CodeMode::Bits64 && segment < index::FS { index::FLAT } else { segment }
+    if cpu.mode == CodeMode::Bits64 && segment < index::FS {
+        index::FLAT
+    } else {
+        segment
+    }
 }

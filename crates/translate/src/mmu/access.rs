@@ -211,7 +211,9 @@ impl Cpu {
             self.translate(table, next, Intent::Write)?;
             return Ok(None);
         }
-        let Some(page) = found.page else { return Ok(None) };
+        let Some(page) = found.page else {
+            return Ok(None);
+        };
         self.note_data_access(table, gva, T::BYTES, true);
         Ok(Some(Place {
             // SAFETY: the offset is within the page.
@@ -246,7 +248,11 @@ impl Cpu {
     /// The linear address as the current mode forms it.
     #[inline(always)]
     fn linear(&self, gva: u64) -> u64 {
-        if self.long_mode() { gva } else { gva & 0xffff_ffff }
+        if self.long_mode() {
+            gva
+        } else {
+            gva & 0xffff_ffff
+        }
     }
 
     fn check_address(&mut self, gva: u64, size: u64) -> Exec {
@@ -291,7 +297,9 @@ impl Cpu {
     }
 
     fn read_physical(&mut self, at: Translated, out: &mut [u8]) -> Exec {
-        let Some(page) = at.page else { return self.device_read(at.gpa, out) };
+        let Some(page) = at.page else {
+            return self.device_read(at.gpa, out);
+        };
         let offset = (at.gpa & 0xfff) as usize;
         // SAFETY: `read_pieces` splits at the page's end.
         unsafe {
@@ -301,7 +309,9 @@ impl Cpu {
     }
 
     fn write_physical(&mut self, at: Translated, data: &[u8]) -> Exec {
-        let Some(page) = at.page else { return self.device_write(at.gpa, data) };
+        let Some(page) = at.page else {
+            return self.device_write(at.gpa, data);
+        };
         let offset = (at.gpa & 0xfff) as usize;
         // SAFETY: `write_pieces` splits at the page's end; the watch lives as long as RAM.
         let watched = unsafe {

@@ -4,7 +4,7 @@ mod access;
 mod tlb;
 mod walk;
 
-pub(crate) use walk::canonical;
-pub use tlb::{Invalidate, Tlb};
 pub(crate) use tlb::Table;
+pub use tlb::{Invalidate, Tlb};
 pub use walk::Intent;
+pub(crate) use walk::canonical;

@@ -62,7 +62,11 @@ const EMPTY_DATA: DataEntry = DataEntry {
     watch: std::ptr::null(),
     generation: std::ptr::null(),
 };
-const EMPTY_CODE: CodeEntry = CodeEntry { tag: NO_TAG, gpa: 0, generation: std::ptr::null() };
+const EMPTY_CODE: CodeEntry = CodeEntry {
+    tag: NO_TAG,
+    gpa: 0,
+    generation: std::ptr::null(),
+};
 
 /// What a guest asked to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +174,10 @@ impl Tlb {
     pub(crate) fn invalidate(&mut self, what: Invalidate, pcid: u16) {
         match what {
             Invalidate::Page(gva) => {
-                if self.large.is_some_and(|(low, high)| (low..=high).contains(&gva)) {
+                if self
+                    .large
+                    .is_some_and(|(low, high)| (low..=high).contains(&gva))
+                {
                     return self.invalidate(Invalidate::All, pcid);
                 }
                 for table in self.data.iter_mut() {
@@ -201,8 +208,12 @@ impl Tlb {
         let mut asid = u64::from(self.pcid_asid[usize::from(pcid)]);
         if asid == 0 {
             if self.next_asid > ASIDS {
-                self.data.iter_mut().for_each(|table| table.fill(EMPTY_DATA));
-                self.code.iter_mut().for_each(|table| table.fill(EMPTY_CODE));
+                self.data
+                    .iter_mut()
+                    .for_each(|table| table.fill(EMPTY_DATA));
+                self.code
+                    .iter_mut()
+                    .for_each(|table| table.fill(EMPTY_CODE));
                 self.pcid_asid.fill(0);
                 self.large = None;
                 self.next_asid = 1;
@@ -240,7 +251,11 @@ impl Cpu {
 
     /// The current process-context identifier.
     pub(crate) fn pcid(&self) -> u16 {
-        if self.cr4 & cr::CR4_PCIDE != 0 { (self.cr3 & 0xfff) as u16 } else { 0 }
+        if self.cr4 & cr::CR4_PCIDE != 0 {
+            (self.cr3 & 0xfff) as u16
+        } else {
+            0
+        }
     }
 
     /// Forgets translations, and what the decoder derived from them.

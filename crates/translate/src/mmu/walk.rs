@@ -62,7 +62,11 @@ impl Cpu {
     /// Translates for a data access through `table`'s privileges and fills the TLB. `gva` is
     /// canonical or already cut to 32 bits.
     pub(crate) fn translate(&mut self, table: Table, gva: u64, intent: Intent) -> Exec<Translated> {
-        let table = if table == Table::Slow { self.plain_table() } else { table };
+        let table = if table == Table::Slow {
+            self.plain_table()
+        } else {
+            table
+        };
         let mapping = self.walk(table, gva, intent)?;
         let gpa = mapping.gpa | gva & 0xfff;
         let page = self.board.ram.page(gpa);
@@ -97,8 +101,11 @@ impl Cpu {
             ));
         };
         self.board.ram.watch_code(&page);
-        let entry =
-            CodeEntry { tag: self.tlb.tag(gva), gpa: mapping.gpa, generation: page.generation };
+        let entry = CodeEntry {
+            tag: self.tlb.tag(gva),
+            gpa: mapping.gpa,
+            generation: page.generation,
+        };
         self.tlb.fill_code(user, gva, entry, mapping.large);
         Ok(entry)
     }
@@ -153,8 +160,8 @@ impl Cpu {
     fn walk_long(&mut self, table: Table, gva: u64, intent: Intent) -> Result<Mapping, u32> {
         let nx = self.efer & cr::EFER_NXE != 0;
         let address = self.features.physical_mask() & !0xfff;
-        let reserved = 0x000f_ffff_ffff_ffff & !self.features.physical_mask()
-            | if nx { 0 } else { NX };
+        let reserved =
+            0x000f_ffff_ffff_ffff & !self.features.physical_mask() | if nx { 0 } else { NX };
         let mut path = Path::new();
         let mut next = self.cr3 & address;
         let mut rights = RW | US;
@@ -201,8 +208,8 @@ impl Cpu {
     fn walk_pae(&mut self, table: Table, gva: u64, intent: Intent) -> Result<Mapping, u32> {
         let nx = self.efer & cr::EFER_NXE != 0;
         let address = self.features.physical_mask() & !0xfff;
-        let reserved = 0x7fff_ffff_ffff_ffff & !self.features.physical_mask()
-            | if nx { 0 } else { NX };
+        let reserved =
+            0x7fff_ffff_ffff_ffff & !self.features.physical_mask() | if nx { 0 } else { NX };
         let pointer = self.pdptrs[(gva >> 30 & 3) as usize];
         if pointer & P == 0 {
             return Err(0);
@@ -304,7 +311,11 @@ impl Cpu {
         }
         let last = path.entries().len() - 1;
         for (i, &(at, entry)) in path.entries().iter().enumerate() {
-            let want = if i == last && intent == Intent::Write { A | D } else { A };
+            let want = if i == last && intent == Intent::Write {
+                A | D
+            } else {
+                A
+            };
             if entry & want != want && !self.set_entry_bits::<T>(at, entry, want) {
                 return Err(CHANGED);
             }
@@ -345,7 +356,9 @@ impl Cpu {
     }
 
     fn set_entry_bits<T: Int>(&self, gpa: u64, entry: u64, bits: u64) -> bool {
-        let Some(page) = self.board.ram.page(gpa) else { return true };
+        let Some(page) = self.board.ram.page(gpa) else {
+            return true;
+        };
         let (old, new) = (T::from_u64(entry), T::from_u64(entry | bits));
         // SAFETY: entries are aligned, so they lie in the page.
         let was = unsafe { T::compare_exchange(page.hva.add((gpa & 0xfff) as usize), old, new) };
@@ -362,7 +375,10 @@ struct Path {
 
 impl Path {
     fn new() -> Self {
-        Self { entries: [(0, 0); 4], length: 0 }
+        Self {
+            entries: [(0, 0); 4],
+            length: 0,
+        }
     }
 
     fn push(&mut self, at: u64, entry: u64) {
