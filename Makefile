@@ -12,13 +12,16 @@ unexport CMD
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo build test lint format typecheck pytest cargo-test bench fuzz-cpu fuzz-boot clean
+.PHONY: help demo guest build test lint format typecheck pytest cargo-test bench fuzz-cpu fuzz-boot clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## boot a stock Debian kernel; CMD="..." also runs a command in the guest
 	@$(PYTHON) -m tools.demo
+
+guest: ## put a kernel and a RAM disk with a shell under .cache/guest, to try things with
+	@$(PYTHON) -m tools.guest
 
 build: ## make .venv and build the core into it
 	@$(PYTHON) -m tools.setup build
