@@ -260,7 +260,7 @@ impl Cpu {
             return self.gp(error);
         }
         if !stack.present() {
-            return self.fault(vector::SS, Some(error));
+            return self.fault(vector::NP, Some(error));
         }
         self.mark_accessed(selector, raw)?;
         Ok(stack)
