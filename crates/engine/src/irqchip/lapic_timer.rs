@@ -165,12 +165,12 @@ impl Timer {
         match self.mode {
             TimerMode::TscDeadline if self.tsc_deadline == 0 => u64::MAX,
             TimerMode::TscDeadline => {
-                let guest_tsc = clock.tsc().wrapping_add(self.tsc_offset);
+                // One reading for both: time that passes between two would make the deadline late.
+                let tsc = clock.tsc();
+                let guest_tsc = tsc.wrapping_add(self.tsc_offset);
                 let ahead = self.tsc_deadline.saturating_sub(guest_tsc);
                 // Rounded up, so that the TSC has reached the deadline when the clock says so.
-                clock
-                    .tsc_to_ns(clock.tsc().saturating_add(ahead))
-                    .saturating_add(1)
+                clock.tsc_to_ns(tsc.saturating_add(ahead)).saturating_add(1)
             }
             _ if self.count == 0 => u64::MAX,
             _ => self.expiry_ns(),

@@ -263,10 +263,16 @@ impl Irqchip {
     }
 
     /// Takes the vector of a pending start-up message. The caller drops it unless the vCPU waits for
-    /// one.
+    /// one. A message behind an INIT that is still to be taken is for the vCPU after that INIT, and
+    /// stays.
     #[must_use]
     pub fn take_sipi(&self, vcpu: usize) -> Option<u8> {
-        self.lapics.with(vcpu, |lapic| lapic.startup.take())
+        self.lapics.with(vcpu, |lapic| {
+            if lapic.init {
+                return None;
+            }
+            lapic.startup.take()
+        })
     }
 
     /// What INIT does to the vCPU's APIC. IA32_APIC_BASE keeps its value.

@@ -99,6 +99,19 @@ fn init_and_startup_wait_for_their_vcpu() {
 }
 
 #[test]
+fn a_startup_behind_an_init_is_kept_until_the_init_is_taken() {
+    let machine = Machine::new(2);
+    // The vCPU looked for an INIT just before both came, and looks for a start-up message now.
+    assert!(!machine.chip.take_init(1));
+    send(&machine, 0, 1, 0x4500);
+    send(&machine, 0, 1, 0x4608);
+    assert_eq!(machine.chip.take_sipi(1), None);
+    assert!(machine.chip.take_init(1));
+    machine.chip.reset_lapic(1);
+    assert_eq!(machine.chip.take_sipi(1), Some(8));
+}
+
+#[test]
 fn nmis_go_where_they_are_sent_and_the_rest_nowhere() {
     let machine = Machine::new(2);
     send(&machine, 0, 1, 0x4400);
