@@ -112,7 +112,7 @@ static void faults_and_gates(void)
     run(&f);
     check("syscall with TF masked: no trap in the kernel", trap_of(&f), ENDED);
     check("syscall: R11 has TF", f.rax & F_TF, F_TF);
-    // TF is looked at after SYSRET, as if the SYSCALL itself had just ended.
+    // Unlike IRET, SYSRET looks at the TF that it has just loaded: the trap comes at once.
     f = kernel(K("sysretq"));
     f.rcx = U("nop; nop"), f.r11 = 2 | F_TF, f.rsp = 0x5fe000;
     u64 landing = f.rcx;
