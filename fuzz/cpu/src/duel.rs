@@ -92,7 +92,7 @@ impl Duel {
             case,
             instruction,
             treatment,
-            aimed,
+            accesses,
         }) = self.generator.case(index)
         else {
             return Verdict::Skipped;
@@ -112,7 +112,7 @@ impl Duel {
             Treatment::Absent(_) => refused(&case),
             _ => self.host.run(&case),
         };
-        for range in unpromised(&instruction, &aimed) {
+        for range in unpromised(&instruction, &accesses) {
             let promised = self.host.data()[range.clone()].to_vec();
             self.subject.data()[range].copy_from_slice(&promised);
         }

@@ -6,7 +6,7 @@ use crate::forms::{Form, forms};
 use crate::layout::{
     CODE_BASE, CODE_LEN, DATA_BASE, DATA_LEN, FS_BASE, GS_BASE, HARNESS_BASE, HARNESS_LEN, PAGE,
 };
-use crate::operands::{Solver, aim_displacement, decode};
+use crate::operands::{Solver, aim_displacement, decode, reaches_harness};
 use crate::random::Random;
 use crate::rules::{AVX512, Rules, Treatment, may_be_avx512, vendor_difference};
 use crate::state::{
@@ -31,8 +31,8 @@ pub struct Generated {
     pub instruction: Instruction,
     /// How to judge it.
     pub treatment: Treatment,
-    /// Its memory accesses that were aimed, with their linear addresses.
-    pub aimed: Vec<(UsedMemory, u64)>,
+    /// Its memory accesses, with their linear addresses.
+    pub accesses: Vec<(UsedMemory, u64)>,
 }
 
 /// Makes cases. Equal seed, mode and filter give equal cases.
@@ -173,17 +173,16 @@ impl Generator {
         if self.mode == Mode::Compatibility {
             crate::host::clear_invisible(&mut case.state.registers);
         }
-        if vendor_difference(&instruction, &case).is_some() {
-            return None;
-        }
-        if names_harness(&case) || self.solver.reaches_harness(&instruction, &case) {
+        let accesses = self.solver.accesses(&instruction, &case);
+        let judged = vendor_difference(&instruction, &case, &accesses).is_some();
+        if judged || names_harness(&case) || reaches_harness(&accesses) {
             return None;
         }
         Some(Generated {
             case,
             instruction,
             treatment,
-            aimed,
+            accesses,
         })
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use crate::frame::{Labels, frame, labels, trampoline};
 use crate::layout::{
     CODE_BASE, CODE_LEN, DATA_BASE, DATA_LEN, DATA_WRITABLE, FS_BASE, FS_SELECTOR_32, GS_BASE,
-    GS_LIMIT_32, GS_SELECTOR_32, HARNESS_BASE, HARNESS_LEN, PAGE,
+    GS_LIMIT_32, GS_SELECTOR_32, HARNESS_BASE, HARNESS_LEN, PAGE, USER_CS_64,
 };
 use crate::state::{Case, End, Mode, Outcome, Registers, State, base_registers};
 
@@ -116,39 +116,20 @@ impl Host {
             enter();
         }
         self.erase_code(written);
-        let outcome = self.outcome(case);
+        let mut outcome = self.outcome(case);
         let base = base_registers(self.mode).selectors;
         if outcome.state.registers.selectors != base {
             load_selectors(&base);
         }
+        normalise_null_selectors(&mut outcome.state.registers.selectors);
         outcome
     }
 
-    /// Puts the instruction and the way back behind it into the window; returns the bytes touched.
+    /// Puts the text into the window; returns the bytes touched.
     fn write_code(&mut self, case: &Case) -> core::ops::Range<usize> {
         let start = (case.state.registers.rip - CODE_BASE) as usize;
-        let mut text = [BREAKPOINT; 32];
-        let length = case.bytes.len();
-        text[..length].copy_from_slice(&case.bytes);
-        let end = match case.mode {
-            Mode::Long => {
-                // jmp rel32
-                let distance = self.labels.exit.wrapping_sub(case.next_rip() + 5) as u32;
-                text[length] = 0xe9;
-                text[length + 1..length + 5].copy_from_slice(&distance.to_le_bytes());
-                length + 5
-            }
-            Mode::Compatibility => {
-                // jmp far ptr16:32, back to 64-bit code
-                text[length] = 0xea;
-                let target = (self.labels.exit as u32).to_le_bytes();
-                text[length + 1..length + 5].copy_from_slice(&target);
-                let selector = crate::layout::USER_CS_64.to_le_bytes();
-                text[length + 5..length + 7].copy_from_slice(&selector);
-                length + 7
-            }
-        };
-        let end = end.min(CODE_LEN as usize - start);
+        let text = text(case);
+        let end = text.len().min(CODE_LEN as usize - start);
         // SAFETY: start + end lies inside the alias of the code window, as just limited.
         unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), self.code.add(start), end) };
         start..start + end
@@ -186,7 +167,6 @@ impl Host {
         if case.mode == Mode::Compatibility {
             clear_invisible(registers);
         }
-        normalise_null_selectors(&mut registers.selectors);
         Outcome { end, state }
     }
 
@@ -225,6 +205,33 @@ impl Host {
             _ => exception(trap, error, cr2, registers),
         }
     }
+}
+
+/// Length of the text of every case.
+pub(crate) const TEXT_LEN: usize = 24;
+
+/// The instruction and, behind it, the host's way back. The instruction can read it as data, so the
+/// subject gets the same text.
+pub(crate) fn text(case: &Case) -> [u8; TEXT_LEN] {
+    let mut text = [BREAKPOINT; TEXT_LEN];
+    let length = case.bytes.len();
+    let exit = labels().exit;
+    text[..length].copy_from_slice(&case.bytes);
+    match case.mode {
+        Mode::Long => {
+            // jmp rel32
+            let distance = exit.wrapping_sub(case.next_rip() + 5) as u32;
+            text[length] = 0xe9;
+            text[length + 1..length + 5].copy_from_slice(&distance.to_le_bytes());
+        }
+        Mode::Compatibility => {
+            // jmp far ptr16:32, back to 64-bit code
+            text[length] = 0xea;
+            text[length + 1..length + 5].copy_from_slice(&(exit as u32).to_le_bytes());
+            text[length + 5..length + 7].copy_from_slice(&USER_CS_64.to_le_bytes());
+        }
+    }
+    text
 }
 
 fn exception(trap: u64, error: u64, cr2: u64, registers: &mut Registers) -> End {

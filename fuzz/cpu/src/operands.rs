@@ -131,30 +131,48 @@ impl Solver {
         aimed
     }
 
-    /// Whether an access may touch memory that exists only in the host process.
-    pub fn reaches_harness(&mut self, instruction: &Instruction, case: &Case) -> bool {
+    /// The memory accesses of the finished case, with their linear addresses. Gathers are left out:
+    /// they have one address a lane.
+    pub fn accesses(&mut self, instruction: &Instruction, case: &Case) -> Vec<(UsedMemory, u64)> {
         let info = self
             .info
             .info_options(instruction, InstructionInfoOptions::NO_REGISTER_USAGE);
-        info.used_memory().iter().any(|memory| {
-            let address = memory.virtual_address(0, |register, _, _| {
-                if register.is_segment_register() {
-                    return Some(segment_base(register));
-                }
-                if register.is_vector_register() {
-                    return Some(0);
-                }
-                let value = case.state.registers.gpr.get(register.number())?;
-                Some(if register.is_gpr32() {
-                    *value & 0xffff_ffff
-                } else {
-                    *value
-                })
-            });
-            let length = memory.memory_size().size() as u64 + 64;
-            address.is_some_and(|start| crate::layout::touches_harness(start, length))
-        })
+        let used = info.used_memory().iter();
+        used.filter(|memory| memory.access() != OpAccess::NoMemAccess)
+            .filter_map(|memory| {
+                let linear = memory.virtual_address(0, |register, _, _| {
+                    if register.is_segment_register() {
+                        return Some(segment_base(register));
+                    }
+                    let value = *case.state.registers.gpr.get(register.number())?;
+                    match register.size() {
+                        _ if !register.is_gpr() => None,
+                        1 => Some(value & 0xff),
+                        2 => Some(value & 0xffff),
+                        4 => Some(value & 0xffff_ffff),
+                        _ => Some(value),
+                    }
+                })?;
+                let compatibility = case.mode == Mode::Compatibility;
+                Some((
+                    *memory,
+                    if compatibility {
+                        linear & 0xffff_ffff
+                    } else {
+                        linear
+                    },
+                ))
+            })
+            .collect()
     }
+}
+
+/// Whether an access may touch memory that exists only in the host process.
+pub fn reaches_harness(accesses: &[(UsedMemory, u64)]) -> bool {
+    accesses.iter().any(|(memory, linear)| {
+        let length = memory.memory_size().size() as u64 + 64;
+        crate::layout::touches_harness(*linear, length)
+    })
 }
 
 fn aim(

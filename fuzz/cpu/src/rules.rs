@@ -2,9 +2,14 @@
 
 use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, OpCodeOperandKind,
+    OpKind, Register, UsedMemory,
 };
 
-use crate::state::{Case, Mode};
+use crate::compare::is_unordered;
+use crate::flags::{count, width};
+use crate::layout::{CODE_BASE, CODE_LEN, PAGE};
+use crate::operands::segment_base;
+use crate::state::{Case, Mode, X87_REGISTERS, XMM_REGISTERS};
 
 /// What is done with a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,7 @@ const MODEL: &str = "the answer is the CPU model's, the host's is another";
 const RANDOM: &str = "the answer is random or depends on the time";
 const UMIP: &str = "the host's kernel runs with UMIP and emulates it; micro-guests test it";
 const LAYOUT: &str = "the host's XCR0 has more components; micro-guests test the layout";
+const INT1: &str = "hypervisors differ in the address they report";
 const HYPERCALL: &str = "reaches the host's hypervisor";
 /// Why AVX-512 is not compared.
 pub const AVX512: &str = "AVX-512 is outside every CPU model of stage 0";
@@ -75,6 +81,7 @@ const BY_MNEMONIC: &[(&str, &[Mnemonic])] = &[
             Mnemonic::Xrstor64,
         ],
     ),
+    (INT1, &[Mnemonic::Int1]),
     (
         HYPERCALL,
         &[Mnemonic::Vmcall, Mnemonic::Vmmcall, Mnemonic::Vmgexit],
@@ -93,12 +100,161 @@ const BY_MNEMONIC: &[(&str, &[Mnemonic])] = &[
     ),
 ];
 
-/// Why a case is not compared although its form is: the CPU models are Intel's, and these are
-/// documented differences of AMD's processors (APM vol. 3, at the instructions named).
-pub fn vendor_difference(instruction: &Instruction, case: &Case) -> Option<&'static str> {
-    if case.mode != Mode::Long {
+/// Why a case is not compared although its form is. The CPU models are Intel's and the host may be
+/// AMD's: where the manuals differ, or leave it to the implementation, nobody is wrong. `accesses` are
+/// the case's memory accesses with their linear addresses.
+pub fn vendor_difference(
+    instruction: &Instruction,
+    case: &Case,
+    accesses: &[(UsedMemory, u64)],
+) -> Option<&'static str> {
+    undefined_result(instruction, case)
+        .or_else(|| vendor_form(instruction, case, accesses))
+        .or_else(|| vendor_addressing(instruction, case, accesses))
+        .or_else(|| vendor_near_branch(instruction, case))
+}
+
+fn undefined_result(instruction: &Instruction, case: &Case) -> Option<&'static str> {
+    let double_shift = matches!(instruction.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd);
+    if double_shift && count(instruction, case) > width(instruction) {
+        return Some("the result of a double shift by more than the width is undefined");
+    }
+    let repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    if instruction.is_loopcc() && repeated {
+        return Some("a repeat prefix is reserved here; AMD's processors test ZF by it");
+    }
+    let count_is_zero = case.state.registers.gpr[1] as u32 == 0;
+    let port = matches!(
+        instruction.mnemonic(),
+        Mnemonic::Insb
+            | Mnemonic::Insw
+            | Mnemonic::Insd
+            | Mnemonic::Outsb
+            | Mnemonic::Outsw
+            | Mnemonic::Outsd
+    );
+    if port && repeated && count_is_zero {
+        return Some("whether a count of zero needs the permission is not said");
+    }
+    let cut = case.state.registers.rip + 15 > CODE_BASE + CODE_LEN;
+    if instruction.is_invalid() && cut {
+        return Some("whether all of an undefined instruction is fetched is not said");
+    }
+    let masked_store = matches!(
+        instruction.mnemonic(),
+        Mnemonic::Maskmovq | Mnemonic::Maskmovdqu | Mnemonic::Vmaskmovdqu
+    );
+    if masked_store && !any_byte_selected(instruction, case) {
+        return Some("faults of a store of no byte are left to the implementation");
+    }
+    None
+}
+
+/// Whether MASKMOVQ's or MASKMOVDQU's mask selects a byte.
+fn any_byte_selected(instruction: &Instruction, case: &Case) -> bool {
+    let mask = instruction.op2_register();
+    let image = &case.state.xsave.0;
+    let bytes = if mask.is_mm() {
+        // The image is relative to the top of the x87 stack, the register is not.
+        let top = usize::from(image[3] >> 3 & 7);
+        let start = X87_REGISTERS + (mask.number() + 8 - top) % 8 * 16;
+        &image[start..start + 8]
+    } else {
+        let start = XMM_REGISTERS + mask.number() * 16;
+        &image[start..start + 16]
+    };
+    bytes.iter().any(|byte| byte & 0x80 != 0)
+}
+
+fn vendor_form(
+    instruction: &Instruction,
+    case: &Case,
+    accesses: &[(UsedMemory, u64)],
+) -> Option<&'static str> {
+    let code = instruction.code();
+    let compatibility = case.mode == Mode::Compatibility;
+    match code {
+        Code::Movsxd_r16_rm16 if instruction.op1_kind() == OpKind::Memory => {
+            return Some("AMD reads 32 bits where Intel reads 16");
+        }
+        Code::Reservednop_rm16_r16_0F0D
+        | Code::Reservednop_rm32_r32_0F0D
+        | Code::Reservednop_rm64_r64_0F0D => {
+            return Some("PREFETCHW of a register: a NOP on Intel's, #UD on AMD's processors");
+        }
+        Code::Sysretd | Code::Sysretq if compatibility => {
+            return Some("#UD outside 64-bit mode on Intel's, #GP on AMD's processors");
+        }
+        Code::VEX_Vpextrd_rm32_xmm_imm8 | Code::VEX_Vpinsrd_xmm_xmm_rm32_imm8 if compatibility => {
+            return Some("VEX.W is ignored in 32-bit code on Intel's, #UD on AMD's processors");
+        }
+        Code::Jmp_m1664
+        | Code::Call_m1664
+        | Code::Lss_r64_m1664
+        | Code::Lfs_r64_m1664
+        | Code::Lgs_r64_m1664 => {
+            return Some("AMD: no far pointers with 64-bit offset");
+        }
+        _ => {}
+    }
+    let sha = instruction.cpuid_features().contains(&CpuidFeature::SHA);
+    let aligned = accesses.first().is_some_and(|(_, linear)| linear % 16 == 0);
+    if sha && instruction.op1_kind() == OpKind::Memory && !aligned {
+        return Some("AMD's SHA instructions take unaligned operands");
+    }
+    if instruction.mnemonic() == Mnemonic::Arpl && instruction.memory_segment() == Register::CS {
+        return Some("AMD's ARPL needs a writable segment only if it writes");
+    }
+    None
+}
+
+fn vendor_addressing(
+    instruction: &Instruction,
+    case: &Case,
+    accesses: &[(UsedMemory, u64)],
+) -> Option<&'static str> {
+    let offset =
+        |memory: &UsedMemory, linear: u64| linear.wrapping_sub(segment_base(memory.segment()));
+    if case.mode == Mode::Compatibility {
+        const LIMIT: u64 = 1 << 32;
+        let wraps = accesses.iter().any(|(memory, linear)| {
+            let size = memory.memory_size().size() as u64;
+            (offset(memory, *linear) & (LIMIT - 1)) + size > LIMIT
+        });
+        let several = accesses.len() > 1 || instruction.memory_size().size() > 8;
+        if wraps && (several || is_unordered(instruction)) {
+            return Some("which access of several runs into the segment limit is not said");
+        }
+        let selector = matches!(
+            instruction.code(),
+            Code::Pushd_ES
+                | Code::Pushd_CS
+                | Code::Pushd_SS
+                | Code::Pushd_DS
+                | Code::Pushd_FS
+                | Code::Pushd_GS
+        );
+        if selector && accesses.iter().any(|(_, linear)| linear % PAGE > PAGE - 4) {
+            return Some("AMD writes 32 bits where Intel writes 16");
+        }
         return None;
     }
+    // A bit string's bits lie this far from its address at most.
+    let reach = if instruction.op1_kind() == OpKind::Register {
+        1 << 16
+    } else {
+        0
+    };
+    let carried = accesses.iter().any(|(memory, linear)| {
+        let offset = offset(memory, *linear);
+        let near =
+            !is_canonical(offset.wrapping_sub(reach)) || !is_canonical(offset.wrapping_add(reach));
+        near && segment_base(memory.segment()) != 0 && is_canonical(linear.wrapping_add(reach))
+    });
+    carried.then_some("AMD refuses a non-canonical offset even if base and offset are canonical")
+}
+
+fn vendor_near_branch(instruction: &Instruction, case: &Case) -> Option<&'static str> {
     let near = matches!(
         instruction.flow_control(),
         FlowControl::ConditionalBranch
@@ -108,24 +264,21 @@ pub fn vendor_difference(instruction: &Instruction, case: &Case) -> Option<&'sta
             | FlowControl::IndirectCall
             | FlowControl::Return
     );
-    if near && prefixes(&case.bytes).contains(&0x66) {
-        return Some("AMD: an operand-size prefix makes a near branch 16 bits wide in 64-bit mode");
-    }
-    match instruction.code() {
-        Code::Jmp_m1664 | Code::Call_m1664 => Some("AMD: no far pointers with 64-bit offset"),
-        Code::Lss_r64_m1664 | Code::Lfs_r64_m1664 | Code::Lgs_r64_m1664 => {
-            Some("AMD: no far pointers with 64-bit offset")
-        }
-        _ => None,
-    }
+    let narrow = case.mode == Mode::Long && prefixes(&case.bytes).contains(&0x66);
+    (near && narrow)
+        .then_some("AMD: an operand-size prefix makes a near branch 16 bits wide in 64-bit mode")
 }
 
-/// The legacy prefixes at the start of `bytes`.
+fn is_canonical(address: u64) -> bool {
+    ((address << 16) as i64 >> 16) as u64 == address
+}
+
+/// The prefixes at the start of `bytes`, for 64-bit mode: REX before another prefix is ignored.
 fn prefixes(bytes: &[u8]) -> &[u8] {
     let is_prefix = |byte: &&u8| {
         matches!(
             byte,
-            0x26 | 0x2e | 0x36 | 0x3e | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3
+            0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3
         )
     };
     let count = bytes.iter().take_while(is_prefix).count();

@@ -216,7 +216,11 @@ fn targets(
     aimed: &[(UsedMemory, u64)],
     case: &mut Case,
 ) {
-    let target = landing(random, case);
+    let mut target = landing(random, case);
+    if target == case.next_rip() && !is_near(instruction) {
+        // What follows is code for the mode that the transfer may leave.
+        target += 16;
+    }
     if is_indirect_near(instruction) {
         if first_is_register(instruction) {
             let number = instruction.op0_register().full_register().number();
@@ -245,6 +249,14 @@ fn targets(
     }
 }
 
+fn is_near(instruction: &Instruction) -> bool {
+    let iret = matches!(
+        instruction.mnemonic(),
+        Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq
+    );
+    !iret && !is_far(instruction)
+}
+
 fn selector(random: &mut Random) -> u16 {
     match random.below(10) {
         0..=4 => USER_CS_64,
@@ -266,8 +278,10 @@ fn far_pointer(
 ) {
     // A 32-bit far call into 64-bit code with a stack that wraps round hangs under the hypervisor of
     // the host this was written on.
-    if case.mode == Mode::Compatibility && (case.state.registers.gpr[4] as u32) < 16 {
-        case.state.registers.gpr[4] = DATA_BASE + 64;
+    // And which width the stack pointer has when 64-bit code calls 32-bit code is not said.
+    let stack = &mut case.state.registers.gpr[4];
+    if *stack as u32 as u64 != *stack || *stack < 16 {
+        *stack = DATA_BASE + 64 + random.below(64);
     }
     let selector = selector(random);
     let returns = instruction.flow_control() == FlowControl::Return;
