@@ -10,6 +10,7 @@ use wardian_engine::signal::VcpuSignal;
 use wardian_engine::state::Activity;
 
 use super::deliver::Source;
+use crate::cpu::debug::DR6_SINGLE_STEP;
 use crate::cpu::exception::{Exception, StopReason, vector};
 use crate::cpu::registers::RIP;
 use crate::cpu::segment::index;
@@ -121,6 +122,9 @@ impl Cpu {
             StopReason::None => None,
             StopReason::Exception(exception) => {
                 self.device.forget();
+                // The instruction did not happen, so neither did the data breakpoints it hit.
+                self.pending_dr6 = 0;
+                self.events &= !event::DEBUG_TRAP;
                 self.exception(exception)
             }
             StopReason::Device => self.device.take_exit(),
@@ -180,8 +184,7 @@ impl Cpu {
             self.system_flags |= flags::RF;
         }
         if before & event::SINGLE_STEP != 0 && !self.step_over {
-            const DR6_BS: u64 = 1 << 14;
-            self.pending_dr6 |= DR6_BS;
+            self.pending_dr6 |= DR6_SINGLE_STEP;
             self.events |= event::DEBUG_TRAP;
         }
         None
@@ -209,7 +212,7 @@ impl Cpu {
             self.blocks.clear();
             self.host.reset();
         }
-        if self.device.replaying() {
+        if self.device.take_rerun() {
             // Half an instruction has reached the devices; it finishes before anything else happens.
             return None;
         }
@@ -293,6 +296,12 @@ impl Cpu {
         self.wake();
         match self.interrupt(number, Source::External) {
             Ok(()) => None,
+            Err(_) if matches!(self.stop, StopReason::Device) => {
+                // As for exceptions: what the delivery needs must not be in device memory.
+                self.stop = StopReason::Shutdown;
+                self.device.forget();
+                self.stopped()
+            }
             Err(_) => self.stopped(),
         }
     }

@@ -5,10 +5,11 @@ use wardian_engine::state::Segment;
 
 use super::lower::Lowered;
 use super::op::Op;
+use crate::cpu::debug::DR6_SINGLE_STEP;
 use crate::cpu::exception::Exec;
 use crate::cpu::registers::{RCX, RDX, RIP, RSP};
 use crate::cpu::segment::index;
-use crate::cpu::{CodeMode, Cpu, cr, flags};
+use crate::cpu::{CodeMode, Cpu, cr, event, flags};
 use crate::mmu::canonical;
 
 const R11: usize = 11;
@@ -86,6 +87,12 @@ fn sysret(cpu: &mut Cpu, to_64: bool) -> Exec {
     cpu.set_segment(index::SS, flat_stack(selector.wrapping_add(8), 3));
     cpu.cpl = 3;
     cpu.set_rflags(image & !(flags::RF | flags::VM));
+    if image & flags::TF != 0 {
+        // Unlike IRET's, this TF already traps before the first instruction in ring 3, as Linux's
+        // entry code notes where it avoids SYSRET for programs being stepped.
+        cpu.pending_dr6 |= DR6_SINGLE_STEP;
+        cpu.events |= event::DEBUG_TRAP;
+    }
     Ok(())
 }
 
