@@ -6,9 +6,9 @@ use crate::mmu::Table;
 
 /// DR7: any MOV to or from a debug register is #DB.
 pub const DR7_GD: u64 = 1 << 13;
-/// DR6 after reset; its bits that are always one.
+/// DR6: the trap came from EFLAGS.TF.
 pub const DR6_SINGLE_STEP: u64 = 1 << 14;
-/// DR6 after reset.
+/// DR6 after reset; its bits that are always one.
 pub const DR6_RESET: u64 = 0xffff_0ff0;
 /// DR7 after reset; its bit that is always one.
 pub const DR7_RESET: u64 = 1 << 10;
