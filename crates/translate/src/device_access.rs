@@ -43,14 +43,16 @@ pub struct DeviceAccess {
     replayed: usize,
     /// The access that the machine has been asked to make.
     asked: Option<Done>,
+    /// The machine has answered, and the instruction that asked has not been run again yet.
+    rerun: bool,
     exit: Option<VmExit>,
 }
 
 impl DeviceAccess {
-    /// The machine has answered, and the instruction that asked has not been run again yet.
-    #[must_use]
-    pub fn replaying(&self) -> bool {
-        self.asked.is_some() || self.replayed < self.done.len()
+    /// Whether the instruction at RIP has reached devices and is to be run again before anything
+    /// else happens; true once for each answer.
+    pub fn take_rerun(&mut self) -> bool {
+        std::mem::take(&mut self.rerun)
     }
 
     /// The exit that reports the access; `Some` once after a `StopReason::Device`.
@@ -69,6 +71,7 @@ impl DeviceAccess {
     pub fn resume(&mut self) {
         self.replayed = 0;
         self.done.extend(self.asked.take());
+        self.rerun = !self.done.is_empty();
     }
 
     /// The instruction is finished (or given up): its accesses are history.
@@ -76,18 +79,23 @@ impl DeviceAccess {
         self.done.clear();
         self.replayed = 0;
         self.asked = None;
+        self.rerun = false;
     }
 
+    /// The answer to `wanted` from the log. Where another vCPU has changed what the instruction
+    /// does, the rest of the log is of no use.
     fn replay(&mut self, wanted: &Done) -> Option<u64> {
         let done = self.done.get(self.replayed)?;
         let same = done.space == wanted.space
             && done.address == wanted.address
             && done.size == wanted.size
             && done.write == wanted.write;
-        same.then(|| {
-            self.replayed += 1;
-            done.value
-        })
+        if !same {
+            self.done.truncate(self.replayed);
+            return None;
+        }
+        self.replayed += 1;
+        Some(done.value)
     }
 }
 

@@ -1,7 +1,8 @@
 """Builds micro-guests and runs them under an engine, and reads the assertions they print.
 
 A micro-guest is one C file in `long/` (64-bit, `runtime/micro.h`) or `legacy/` (32-bit,
-`runtime/micro32.h`). Its leading comment may hold directives, one per line:
+`runtime/micro32.h`); those in `hostile/` are 64-bit too and are run by `test_hostile.py` alone. Its
+leading comment may hold directives, one per line:
 
     // cpus: 2                        vCPUs it needs (default 1)
     // qemu-differs: NAME -- reason    this assertion is right, and QEMU TCG is known to differ
@@ -36,13 +37,17 @@ COMPILE = [
     *("-mno-red-zone", "-mgeneral-regs-only", "-fcf-protection=none"),
     *("-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments"),
 ]
+#: Directories whose guests make assertions.
+ASSERTING = ("long", "legacy")
+_LONG = (
+    ("-m64", "-mcmodel=kernel", "-Wl,-z,max-page-size=4096"),
+    ("boot64.S", "micro.c", "smp.c", "pages.c", "report.c"),
+    "link64.ld",
+)
 # family → (compiler switches, runtime sources, linker script)
 FAMILIES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
-    "long": (
-        ("-m64", "-mcmodel=kernel", "-Wl,-z,max-page-size=4096"),
-        ("boot64.S", "micro.c", "smp.c", "pages.c", "report.c"),
-        "link64.ld",
-    ),
+    "long": _LONG,
+    "hostile": _LONG,
     "legacy": (("-m32",), ("boot32.S", "micro32.c", "report.c"), "link32.ld"),
 }
 
@@ -91,10 +96,11 @@ class Outcome:
 
 def find_guests() -> list[Guest]:
     """Every micro-guest, in name order."""
-    return [_read(source) for family in FAMILIES for source in sorted((HERE / family).glob("*.c"))]
+    return [read_guest(source) for family in ASSERTING for source in sorted((HERE / family).glob("*.c"))]
 
 
-def _read(source: Path) -> Guest:
+def read_guest(source: Path) -> Guest:
+    """The guest in a C file, with its directives."""
     cpus, skip, differs = 1, None, dict[str, str]()
     for key, value in _DIRECTIVE.findall(source.read_text()):
         if key == "cpus":
