@@ -6,6 +6,7 @@
 pub(crate) mod block;
 pub(crate) mod op;
 pub(crate) mod run;
+mod single;
 
 mod lower;
 

@@ -92,7 +92,7 @@ impl Cpu {
 
     /// A non-canonical address formed with RSP or RBP is a stack fault (Intel SDM vol. 3, 6.15).
     #[cold]
-    fn refine_fault(&mut self, op: &super::op::Op) {
+    pub(super) fn refine_fault(&mut self, op: &super::op::Op) {
         use crate::cpu::registers::{RBP, RSP};
         let StopReason::Exception(exception) = &self.stop else {
             return;
@@ -207,11 +207,7 @@ impl Cpu {
             self.board.irqchip.run_timers(self.index, now);
             self.signal.take(VcpuSignal::IRQ | VcpuSignal::TIMER);
         }
-        if self.events & event::DROP_CODE != 0 {
-            self.events &= !event::DROP_CODE;
-            self.blocks.clear();
-            self.host.reset();
-        }
+        self.drop_code_if_full();
         if self.device.take_rerun() {
             // Half an instruction has reached the devices; it finishes before anything else happens.
             return None;
@@ -227,6 +223,15 @@ impl Cpu {
             return self.debug_trap();
         }
         self.take_interrupts()
+    }
+
+    /// Makes room when an instruction found none for its thunk or block.
+    pub(super) fn drop_code_if_full(&mut self) {
+        if self.events & event::DROP_CODE != 0 {
+            self.events &= !event::DROP_CODE;
+            self.blocks.clear();
+            self.host.reset();
+        }
     }
 
     fn take_init_and_sipi(&mut self) {
