@@ -9,7 +9,7 @@ use wardian_fuzz_cpu::campaign::{Plan, Summary, run};
 use wardian_fuzz_cpu::duel::{Duel, Verdict};
 use wardian_fuzz_cpu::generate::{EPOCH, Generator};
 use wardian_fuzz_cpu::host::Host;
-use wardian_fuzz_cpu::mirror::Mirror;
+use wardian_fuzz_cpu::interpreter::Interpreter;
 use wardian_fuzz_cpu::state::Mode;
 use wardian_fuzz_cpu::subject::Subject;
 
@@ -117,8 +117,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     Ok(options)
 }
 
-fn make_subject(host: &Host, _mode: Mode) -> io::Result<Box<dyn Subject>> {
-    Ok(Box::new(Mirror::new(host)))
+fn make_subject(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
+    Ok(Box::new(Interpreter::new(mode)?))
 }
 
 /// Runs one case in this process; true if both sides agree.
