@@ -67,6 +67,9 @@ pub enum StopReason {
     None,
     /// The instruction faulted and has had no effect.
     Exception(Exception),
+    /// As above, by an address that is not canonical: #SS(0) if it was formed with the stack segment,
+    /// else #GP(0). Whoever knows how it was formed makes an exception of it.
+    NonCanonical,
     /// The instruction waits for a device in Python; it will be run again with the answer.
     Device,
     /// A triple fault.

@@ -137,9 +137,11 @@ pub mod event {
     /// Device answers of the current instruction are outstanding or can be forgotten.
     pub const DEVICE: u32 = 1 << 7;
     /// Those under which instructions run one at a time.
-    pub const STEPPING: u32 = SINGLE_STEP | STI_SHADOW | MOV_SS_SHADOW | CODE_BREAKPOINTS;
+    pub const STEPPING: u32 = SINGLE_STEP | STI_SHADOW | MOV_SS_SHADOW | CODE_BREAKPOINTS | RESUME;
     /// Thunks and decoded blocks are to be dropped, to make room.
     pub const DROP_CODE: u32 = 1 << 8;
+    /// RFLAGS.RF is set, for one instruction.
+    pub const RESUME: u32 = 1 << 9;
 }
 
 /// A virtual CPU. Hot fields first.
@@ -330,13 +332,18 @@ impl Cpu {
         self.system_flags_changed();
     }
 
-    /// To be called after `system_flags` changed: what depends on TF, IF and AC is brought up to date.
+    /// To be called after `system_flags` changed: what depends on TF, RF, IF and AC is brought up to date.
     /// The instruction that called must end its block.
     pub fn system_flags_changed(&mut self) {
         if self.system_flags & flags::TF != 0 {
             self.events |= event::SINGLE_STEP;
         } else {
             self.events &= !event::SINGLE_STEP;
+        }
+        if self.system_flags & flags::RF != 0 {
+            self.events |= event::RESUME;
+        } else {
+            self.events &= !event::RESUME;
         }
         if self.system_flags & flags::IF != 0 && self.interrupt_waiting {
             self.events |= event::CHECK_INTERRUPTS;

@@ -35,6 +35,9 @@ pub trait GuestBytes {
     /// Fills `into` from effective address `ea`, all of it or none.
     fn read(&mut self, ea: u64, into: &mut [u8]) -> Result<(), Self::Error>;
 
+    /// Faults as a write of `length` bytes at effective address `ea` would.
+    fn probe_write(&mut self, ea: u64, length: usize) -> Result<(), Self::Error>;
+
     /// Writes all of `from` at effective address `ea`, or none.
     fn write(&mut self, ea: u64, from: &[u8]) -> Result<(), Self::Error>;
 }
@@ -164,7 +167,11 @@ fn masked_store<M: GuestBytes>(
     let mask = vec.ymm(ins.op1_register().number());
     let data = vec.ymm(ins.op2_register().number());
     let ea = effective_address(ins, 0, gpr, 0, &[0; 32], 4);
-    for bytes in active_elements(ins, &mask, ins.op2_register().size()) {
+    let elements = || active_elements(ins, &mask, ins.op2_register().size());
+    for bytes in elements() {
+        memory.probe_write(element_address(ins, ea, bytes.start), bytes.len())?;
+    }
+    for bytes in elements() {
         memory.write(element_address(ins, ea, bytes.start), &data[bytes])?;
     }
     Ok(())
@@ -187,7 +194,11 @@ fn byte_masked_store<M: GuestBytes>(
     let (data, mask) = (value(ins.op1_register()), value(ins.op2_register()));
     let ea = effective_address(ins, 0, gpr, 0, &[0; 32], 4);
     let width = if mmx { 8 } else { 16 };
-    for byte in (0..width).filter(|&byte| mask[byte] & 0x80 != 0) {
+    let selected = || (0..width).filter(|&byte| mask[byte] & 0x80 != 0);
+    for byte in selected() {
+        memory.probe_write(element_address(ins, ea, byte), 1)?;
+    }
+    for byte in selected() {
         memory.write(element_address(ins, ea, byte), &data[byte..=byte])?;
     }
     if mmx {

@@ -203,14 +203,15 @@ fn cmpxchg16b(cpu: &mut Cpu, op: &Op) -> Exec {
 /// `at` is 16 bytes of RAM, aligned to 16.
 unsafe fn compare_exchange_16(at: *mut u8, expected: u128, new: u128) -> u128 {
     let (mut low, mut high) = (expected as u64, (expected >> 64) as u64);
-    // RBX cannot be named as an operand, since the compiler keeps it for itself.
+    // RBX cannot be named as an operand, since the compiler keeps it for itself. It may choose it for
+    // an operand, though, so the address has a register of its own.
     // SAFETY: the caller vouches for the address.
     unsafe {
         asm!(
             "xchg rbx, {new_low}",
-            "lock cmpxchg16b [{at}]",
+            "lock cmpxchg16b [rdi]",
             "mov rbx, {new_low}",
-            at = in(reg) at,
+            in("rdi") at,
             new_low = inout(reg) new as u64 => _,
             inout("rax") low, inout("rdx") high, in("rcx") (new >> 64) as u64,
             options(nostack)

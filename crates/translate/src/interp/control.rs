@@ -31,7 +31,7 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         Mnemonic::Invpcid => Lowered::ends(invpcid),
         // Guest caches are the host's, which are coherent.
         Mnemonic::Wbinvd | Mnemonic::Wbnoinvd | Mnemonic::Invd => {
-            Lowered::plain(|cpu, _| cpu.require_ring_0())
+            Lowered::ends(|cpu, _| cpu.require_ring_0())
         }
         Mnemonic::Cli => Lowered::plain(cli),
         Mnemonic::Sti => Lowered::plain(sti),
@@ -249,8 +249,10 @@ fn invlpg(cpu: &mut Cpu, op: &Op) -> Exec {
     cpu.require_ring_0()?;
     let offset = cpu.effective(op) & op.addressing.mask();
     let gva = cpu.seg_base[usize::from(op.seg)].wrapping_add(offset);
-    // A non-canonical address invalidates nothing.
-    if cpu.mode != CodeMode::Bits64 || canonical(gva) {
+    if cpu.mode != CodeMode::Bits64 {
+        cpu.invalidate(Invalidate::Page(gva & 0xffff_ffff));
+    } else if canonical(gva) {
+        // A non-canonical address invalidates nothing.
         cpu.invalidate(Invalidate::Page(gva));
     }
     Ok(())

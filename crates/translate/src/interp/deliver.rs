@@ -2,12 +2,18 @@
 
 use wardian_engine::state::Segment;
 
+use super::run::address_fault;
+
 use crate::cpu::exception::{Exception, Exec, Stop, StopReason, vector};
 use crate::cpu::int::Int;
 use crate::cpu::registers::{RIP, RSP};
 use crate::cpu::segment::{SegmentExt, index, system_type};
 use crate::cpu::{Cpu, flags};
 use crate::mmu::canonical;
+
+/// Deliveries that may fail before one succeeds. A double fault, and a benign exception and a page
+/// fault before it, are at most four.
+const MAX_DELIVERIES: u32 = 8;
 
 /// Where an interrupt comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +54,7 @@ impl Cpu {
     /// A triple fault, or what the engine cannot do.
     pub(crate) fn deliver_exception(&mut self, first: Exception) -> Exec {
         let mut current = first;
-        loop {
+        for _ in 0..MAX_DELIVERIES {
             self.exceptions += 1;
             match current.vector {
                 vector::PF => self.cr2 = current.address,
@@ -67,6 +73,9 @@ impl Cpu {
             };
             if self.interrupt(current.vector, source).is_ok() {
                 return Ok(());
+            }
+            if self.stop == StopReason::NonCanonical {
+                self.stop = address_fault(vector::GP);
             }
             let StopReason::Exception(second) = self.stop.clone() else {
                 return Err(Stop);
@@ -90,6 +99,9 @@ impl Cpu {
                 }
             };
         }
+        // #AC in the delivery of #AC, for ever: a processor would hang with interrupts held off.
+        self.stop = StopReason::Shutdown;
+        Err(Stop)
     }
 
     fn protected_or_virtual(&self) -> bool {
@@ -385,7 +397,10 @@ impl Cpu {
             last <= limit
         };
         if !within {
-            return self.fault(vector::SS, Some(frame.ext));
+            // A stack that was switched to is named (Intel SDM vol. 3, 6.15, #SS).
+            let new = (frame.stack.selector & 3) as u8 != self.cpl;
+            let selector = if new { frame.stack.selector & !3 } else { 0 };
+            return self.fault(vector::SS, Some(u32::from(selector) | frame.ext));
         }
         frame.pointer = frame.pointer & !mask | offset;
         let gva = frame.stack.base.wrapping_add(offset) & 0xffff_ffff;

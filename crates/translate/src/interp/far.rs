@@ -78,7 +78,12 @@ fn pop_segment(cpu: &mut Cpu, op: &Op) -> Exec {
         Code::Popq_FS | Code::Popq_GS => 8,
         _ => 4,
     };
-    let selector = cpu.stack_top::<u16>()?;
+    // The whole slot is read, though only its low half is used.
+    let selector = match size {
+        2 => cpu.stack_top::<u16>()?,
+        4 => cpu.stack_top::<u32>()? as u16,
+        _ => cpu.stack_top::<u64>()? as u16,
+    };
     let before = cpu.regs[RSP];
     // The stack pointer has the width of the segment the selector was popped from.
     cpu.release_stack(size);
@@ -256,7 +261,8 @@ fn call_gate(cpu: &mut Cpu, selector: u16, raw: u64) -> Exec<Gate> {
             kind,
             system_type::TASK_GATE | system_type::TSS16_AVAILABLE | system_type::TSS_AVAILABLE
         );
-        if task && !cpu.long_mode() {
+        let allowed = gate.dpl() >= cpu.cpl && gate.dpl() >= (selector & 3) as u8;
+        if task && allowed && !cpu.long_mode() {
             return cpu.fail(
                 "the guest switches tasks in hardware, which this engine does not do".into(),
             );

@@ -43,6 +43,8 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         | Mnemonic::Prefetcht1
         | Mnemonic::Prefetcht2
         | Mnemonic::Prefetchwt1
+        | Mnemonic::Prefetchit0
+        | Mnemonic::Prefetchit1
         | Mnemonic::Cldemote
         // Shadow stacks are not offered, and then this is a hint.
         | Mnemonic::Rdsspd

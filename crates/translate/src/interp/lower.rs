@@ -1,7 +1,7 @@
 //! From bytes to an [`Op`]: the decoder's instruction is turned into operands that need no further
 //! thought at run time, and the family it belongs to chooses the handler.
 
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, OpKind, Register};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 use super::op::{Addressing, Extra, Handler, Op};
 use super::{
@@ -97,7 +97,11 @@ pub(super) fn operand_size(ins: &Instruction, n: u32) -> usize {
 pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)> {
     let options = decoder_options(&cpu.features.host);
     let mut decoder = Decoder::with_ip(cpu.mode.bitness(), bytes, ip, options);
-    let ins = decoder.decode();
+    let mut ins = decoder.decode();
+    if is_exchange_with_r8(&ins, bytes, cpu.mode) {
+        let options = options | DecoderOptions::NO_PAUSE;
+        ins = Decoder::with_ip(64, bytes, ip, options).decode();
+    }
     if ins.is_invalid() {
         return match decoder.last_error() {
             DecoderError::NoMoreBytes if bytes.len() < MAX_LENGTH => None,
@@ -133,6 +137,15 @@ fn runs_over_the_limit(cpu: &Cpu, bytes: &[u8]) -> bool {
     };
     let mut decoder = Decoder::new(cpu.mode.bitness(), most, DecoderOptions::NONE);
     decoder.decode().is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes
+}
+
+/// F3 90 is PAUSE, but with REX.B it exchanges with R8, which the decoder does not look at.
+fn is_exchange_with_r8(ins: &Instruction, bytes: &[u8], mode: CodeMode) -> bool {
+    const REX_B: u8 = 0x41;
+    let before_opcode = ins.len().checked_sub(2).and_then(|at| bytes.get(at));
+    ins.mnemonic() == Mnemonic::Pause
+        && mode == CodeMode::Bits64
+        && before_opcode.is_some_and(|byte| byte & 0xf1 == REX_B)
 }
 
 /// Without BMI1 and LZCNT, processors ignore the prefix that makes TZCNT of BSF and LZCNT of BSR, and

@@ -14,8 +14,7 @@ use crate::cpu::debug::DR6_SINGLE_STEP;
 use crate::cpu::exception::{Exception, StopReason, vector};
 use crate::cpu::registers::RIP;
 use crate::cpu::segment::index;
-use crate::cpu::{CodeMode, Cpu, event, flags};
-use crate::mmu::canonical;
+use crate::cpu::{Cpu, event, flags};
 
 /// Instructions between looks at the timers.
 const TIMER_BUDGET: i64 = 4096;
@@ -69,7 +68,7 @@ impl Cpu {
             if (current.run)(self, current).is_err() {
                 self.regs[RIP] = self.regs[RIP].wrapping_sub(u64::from(current.len));
                 self.account(first, op);
-                self.refine_fault(current);
+                self.name_address_fault(current);
                 return self.stopped();
             }
             // SAFETY: at most one past the end of the span.
@@ -90,27 +89,15 @@ impl Cpu {
         self.budget -= count as i64;
     }
 
-    /// A non-canonical address formed with RSP or RBP is a stack fault (Intel SDM vol. 3, 6.15).
+    /// Decides what a non-canonical address of `op`'s memory operand raises: #SS if it was formed with
+    /// RSP or RBP and no other segment was named (Intel SDM vol. 3, 6.15).
     #[cold]
-    pub(super) fn refine_fault(&mut self, op: &super::op::Op) {
+    pub(super) fn name_address_fault(&mut self, op: &super::op::Op) {
         use crate::cpu::registers::{RBP, RSP};
-        let StopReason::Exception(exception) = &self.stop else {
-            return;
-        };
-        let general = exception.vector == vector::GP && exception.error == Some(0);
-        let stack_based = usize::from(op.base) == RSP * 8 || usize::from(op.base) == RBP * 8;
-        if general
-            && stack_based
-            && usize::from(op.seg) == index::FLAT
-            && self.mode == CodeMode::Bits64
-        {
-            let gva = self.effective(op) & op.addressing.mask();
-            if !canonical(gva) {
-                self.stop = StopReason::Exception(Exception {
-                    vector: vector::SS,
-                    ..*exception
-                });
-            }
+        if self.stop == StopReason::NonCanonical {
+            let by_stack = [RSP * 8, RBP * 8].contains(&usize::from(op.base));
+            let on_stack = by_stack && usize::from(op.seg) == index::FLAT;
+            self.stop = address_fault(if on_stack { vector::SS } else { vector::GP });
         }
     }
 
@@ -127,6 +114,10 @@ impl Cpu {
                 self.events &= !event::DEBUG_TRAP;
                 self.exception(exception)
             }
+            StopReason::NonCanonical => {
+                self.stop = address_fault(vector::GP);
+                self.stopped()
+            }
             StopReason::Device => self.device.take_exit(),
             StopReason::Shutdown => Some(VmExit::Shutdown),
             StopReason::Fail(why) => Some(VmExit::Fail(why)),
@@ -134,6 +125,10 @@ impl Cpu {
     }
 
     fn exception(&mut self, exception: Exception) -> Option<VmExit> {
+        // A program that does nothing but fault must not keep the timers from being looked at.
+        self.budget -= 1;
+        // A handler whose first instruction faults is a loop too, and the timers go on.
+        self.budget -= 1;
         self.events &= !(event::STI_SHADOW | event::MOV_SS_SHADOW);
         match self.deliver_exception(exception) {
             Ok(()) => None,
@@ -170,9 +165,10 @@ impl Cpu {
         self.step_over = false;
         // RF holds for one instruction; IRET may set it anew for the next.
         self.system_flags &= !flags::RF;
+        self.events &= !event::RESUME;
         if let Some(exit) = self.run_block(1) {
             // The instruction is not finished: what held for it holds still.
-            self.events |= before & shadows;
+            self.events |= before & (shadows | event::RESUME);
             self.system_flags |= if resume { flags::RF } else { 0 };
             return Some(exit);
         }
@@ -182,6 +178,7 @@ impl Cpu {
         if self.rip() == at && resume {
             // A repeated string instruction between iterations is still the same instruction.
             self.system_flags |= flags::RF;
+            self.events |= event::RESUME;
         }
         if before & event::SINGLE_STEP != 0 && !self.step_over {
             self.pending_dr6 |= DR6_SINGLE_STEP;
@@ -256,7 +253,7 @@ impl Cpu {
     }
 
     fn debug_trap(&mut self) -> Option<VmExit> {
-        self.events &= !event::DEBUG_TRAP;
+        self.events = self.events & !event::DEBUG_TRAP | event::CHECK_INTERRUPTS;
         let dr6 = std::mem::take(&mut self.pending_dr6);
         if self.activity == Activity::Halted {
             self.wake();
@@ -276,6 +273,7 @@ impl Cpu {
         let irqchip = &self.board.irqchip;
         if !self.nmi_blocked && shadows == 0 && irqchip.take_nmi(self.index) {
             self.nmi_blocked = true;
+            self.events |= event::CHECK_INTERRUPTS;
             return self.interrupt_from_outside(vector::NMI);
         }
         self.interrupt_waiting = irqchip.has_interrupt(self.index);
@@ -283,11 +281,14 @@ impl Cpu {
             if let Some(number) = self.board.irqchip.take_interrupt(self.index) {
                 let exit = self.interrupt_from_outside(number);
                 self.interrupt_waiting = self.board.irqchip.has_interrupt(self.index);
+                if self.interrupt_waiting {
+                    self.events |= event::CHECK_INTERRUPTS;
+                }
                 return exit;
             }
             self.interrupt_waiting = false;
         }
-        if shadows != 0 && self.interrupt_waiting {
+        if shadows != 0 {
             self.events |= event::CHECK_INTERRUPTS;
         }
         if self.activity == Activity::Halted {
@@ -322,4 +323,14 @@ impl Cpu {
         let deadline = (deadline != u64::MAX).then_some(deadline);
         self.signal.wait(deadline, &self.board.clock);
     }
+}
+
+/// The exception an address that is not canonical raises.
+pub(super) fn address_fault(vector: u8) -> StopReason {
+    StopReason::Exception(Exception {
+        vector,
+        error: Some(0),
+        address: 0,
+        dr6: 0,
+    })
 }

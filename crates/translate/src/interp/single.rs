@@ -19,7 +19,7 @@ impl Cpu {
         self.regs[RIP] = self.regs[RIP].wrapping_add(u64::from(op.len));
         if (op.run)(self, op).is_err() {
             self.regs[RIP] = self.regs[RIP].wrapping_sub(u64::from(op.len));
-            self.refine_fault(op);
+            self.name_address_fault(op);
             return std::mem::take(&mut self.stop);
         }
         StopReason::None

@@ -4,6 +4,7 @@ use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use super::lower::{Lowered, operand_size};
 use super::op::{Handler, Op};
+use super::run::address_fault;
 use crate::cpu::exception::{Exec, Stop, StopReason, vector};
 use crate::cpu::int::Int;
 use crate::cpu::registers::{RBP, RSP};
@@ -91,11 +92,8 @@ impl Cpu {
     /// A non-canonical stack address is #SS, not #GP (Intel SDM vol. 3, 6.15).
     #[cold]
     pub(crate) fn stack_fault(&mut self, stop: Stop) -> Stop {
-        match &mut self.stop {
-            StopReason::Exception(exception) if exception.vector == vector::GP => {
-                exception.vector = vector::SS;
-            }
-            _ => {}
+        if self.stop == StopReason::NonCanonical {
+            self.stop = address_fault(vector::SS);
         }
         stop
     }

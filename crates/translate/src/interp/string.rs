@@ -9,11 +9,11 @@ use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 use super::lower::Lowered;
 use super::op::{Handler, Op};
-use crate::cpu::exception::Exec;
+use crate::cpu::exception::{Exec, StopReason};
 use crate::cpu::flags::Flags;
 use crate::cpu::int::Int;
 use crate::cpu::registers::{RAX, RCX, RDI, RDX, RIP, RSI};
-use crate::cpu::segment::index;
+use crate::cpu::segment::{SegmentExt, index};
 use crate::cpu::{Cpu, flags};
 
 /// Iterations (or bulk bytes, in pages) before interrupts are looked at again.
@@ -128,6 +128,29 @@ impl Cursor {
         cpu.segmented(seg, offset, size, write)
     }
 
+    /// No offset within a page can leave these segments: what makes one check enough for many bytes.
+    fn is_flat(&self, cpu: &Cpu, segments: &[usize]) -> bool {
+        let unlimited =
+            |&seg: &usize| cpu.seg[seg].limit == u32::MAX && !cpu.seg[seg].expand_down();
+        self.mask != 0xffff
+            && (cpu.mode == crate::cpu::CodeMode::Bits64 || segments.iter().all(unlimited))
+    }
+
+    /// Whether a run whose first element is known to be accessible wraps around nowhere and stays
+    /// within its segment.
+    fn fits(&self, cpu: &mut Cpu, seg: usize, register: usize, bytes: u64, write: bool) -> bool {
+        let offset = cpu.regs[register] & self.mask;
+        if bytes == 0 || bytes - 1 > self.mask - offset {
+            return false;
+        }
+        let fits = self.linear(cpu, seg, offset, bytes, write).is_ok();
+        if !fits {
+            // The element beyond the limit faults when it is its turn.
+            cpu.stop = StopReason::None;
+        }
+        fits
+    }
+
     fn advance(&self, cpu: &mut Cpu, register: usize, iterations: u64) {
         let moved = cpu.regs[register].wrapping_add(self.step.wrapping_mul(iterations));
         self.replace(cpu, register, moved);
@@ -187,6 +210,8 @@ fn run<T: Int, S: StringOp>(cpu: &mut Cpu, op: &Op) -> Exec {
         }
     }
     cpu.regs[RIP] = cpu.regs[RIP].wrapping_sub(u64::from(op.len));
+    // A chunk takes as long as thousands of instructions: the timers are due a look.
+    cpu.budget = -1;
     Ok(())
 }
 
@@ -213,11 +238,11 @@ impl StringOp for Move {
     }
 }
 
-/// Iterations that lie in one source page and one destination page, forwards, in 64-bit mode or a
-/// flat space: the common case of a long copy. Overlap at a distance below a host vector is left to
+/// Iterations that lie in one source page and one destination page, forwards, and within their
+/// segments: the common case of a long copy. Overlap at a distance below a host vector is left to
 /// single steps, which have the right meaning for it.
 fn bulk_move<T: Int>(cpu: &mut Cpu, at: &Cursor, from: u64, to: u64, limit: u64) -> u64 {
-    if limit < 4 || at.step != T::BYTES || at.mask == 0xffff {
+    if limit < 4 || at.step != T::BYTES || !at.is_flat(cpu, &[at.source_segment, index::ES]) {
         return 0;
     }
     let (Some((source, here)), Some((target, there))) = (cpu.bulk(from, false), cpu.bulk(to, true))
@@ -228,7 +253,10 @@ fn bulk_move<T: Int>(cpu: &mut Cpu, at: &Cursor, from: u64, to: u64, limit: u64)
     let bytes = count * T::BYTES;
     // A forward overlap repeats a pattern, which a block copy would not.
     let distance = (target.at as u64).wrapping_sub(source.at as u64);
-    if distance < bytes {
+    if distance < bytes
+        || !at.fits(cpu, at.source_segment, RSI, bytes, false)
+        || !at.fits(cpu, index::ES, RDI, bytes, true)
+    {
         return 0;
     }
     // SAFETY: both runs lie within pages of RAM that the TLB vouches for.
@@ -254,20 +282,21 @@ impl StringOp for Store {
 }
 
 fn bulk_store<T: Int>(cpu: &mut Cpu, at: &Cursor, to: u64, value: T, limit: u64) -> u64 {
-    if limit < 4 || at.step != T::BYTES || at.mask == 0xffff {
+    if limit < 4 || at.step != T::BYTES || !at.is_flat(cpu, &[index::ES]) {
         return 0;
     }
     let Some((target, there)) = cpu.bulk(to, true) else {
         return 0;
     };
     let count = limit.min(there / T::BYTES);
+    if !at.fits(cpu, index::ES, RDI, count * T::BYTES, true) {
+        return 0;
+    }
     for i in 0..count {
         // SAFETY: the run lies within a page of RAM that the TLB vouches for.
         unsafe { value.store(target.at.add((i * T::BYTES) as usize)) };
     }
-    if count > 0 {
-        cpu.stored(&target);
-    }
+    cpu.stored(&target);
     count
 }
 

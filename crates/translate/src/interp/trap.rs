@@ -9,7 +9,7 @@ use super::lower::Lowered;
 use super::op::Op;
 use crate::cpu::exception::{Exception, Exec, vector};
 use crate::cpu::registers::{RIP, RSP};
-use crate::cpu::segment::{SegmentExt, index};
+use crate::cpu::segment::{SegmentExt, index, system_type};
 use crate::cpu::{CodeMode, Cpu, cr, event, flags};
 use crate::mmu::canonical;
 
@@ -92,7 +92,7 @@ fn interrupt_return(cpu: &mut Cpu, size: u64) -> Exec {
         if cpu.long_mode() {
             return cpu.gp(0);
         }
-        return cpu.fail("IRET with NT set returns to another task, and this engine has no hardware task switching".into());
+        return return_to_task(cpu);
     }
     let (rip, selector, image) = (
         pop_item(cpu, 0, size)?,
@@ -144,6 +144,27 @@ fn interrupt_return(cpu: &mut Cpu, size: u64) -> Exec {
     Ok(())
 }
 
+/// IRET with NT set goes to the task that the TSS links to. Any program can set NT, so what is no
+/// task must fault (Intel SDM vol. 3, 7.4) and not end the machine.
+fn return_to_task(cpu: &mut Cpu) -> Exec {
+    let link = cpu.system_read::<u16>(cpu.seg[index::TR].base)?;
+    let error = Some(u32::from(link & !3));
+    const LOCAL: u16 = 4;
+    if link & LOCAL != 0 {
+        return cpu.fault(vector::TS, error);
+    }
+    let raw = cpu.descriptor_or(link, vector::TS, 0)?;
+    let task = Segment::from_descriptor(link, raw);
+    let busy = matches!(
+        task.kind(),
+        system_type::TSS16_BUSY | system_type::TSS_BUSY
+    );
+    if task.code_or_data() || !busy {
+        return cpu.fault(vector::TS, error);
+    }
+    cpu.fail("IRET with NT set returns to another task, and this engine has no hardware task switching".into())
+}
+
 fn return_real(cpu: &mut Cpu, size: u64) -> Exec {
     let (rip, selector, image) = (
         pop_item(cpu, 0, size)?,
@@ -191,6 +212,8 @@ fn return_to_virtual_8086(cpu: &mut Cpu, rip: u64, selector: u16, image: u64) ->
     cpu.regs[RSP] = pointer;
     cpu.regs[RIP] = rip & 0xffff;
     cpu.nmi_blocked = false;
+    cpu.events |= event::CHECK_INTERRUPTS;
+    cpu.events |= event::CHECK_INTERRUPTS;
     Ok(())
 }
 

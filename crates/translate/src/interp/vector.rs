@@ -151,6 +151,11 @@ impl GuestBytes for Elements<'_> {
         self.cpu.read_bytes(gva, into)
     }
 
+    fn probe_write(&mut self, ea: u64, length: usize) -> Exec {
+        let gva = self.cpu.segmented(self.seg, ea, length as u64, true)?;
+        self.cpu.probe_write(gva, length as u64)
+    }
+
     fn write(&mut self, ea: u64, from: &[u8]) -> Exec {
         let gva = self.cpu.segmented(self.seg, ea, from.len() as u64, true)?;
         self.cpu.write_bytes(gva, from)

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use super::tlb::Table;
 use super::walk::{Intent, Translated, canonical};
-use crate::cpu::exception::{Exec, vector};
+use crate::cpu::exception::{Exec, Stop, StopReason, vector};
 use crate::cpu::int::Int;
 use crate::cpu::{CodeMode, Cpu};
 
@@ -172,10 +172,9 @@ impl Cpu {
             return Ok(());
         }
         self.check_address(gva, size)?;
-        let last = gva.wrapping_add(size.max(1) - 1);
         self.translate(table, self.linear(gva), Intent::Write)?;
-        if last >> 12 != gva >> 12 {
-            self.translate(table, self.linear(last), Intent::Write)?;
+        if (gva & 0xfff) + size > 4096 {
+            self.translate(table, self.next_page(gva), Intent::Write)?;
         }
         Ok(())
     }
@@ -207,8 +206,7 @@ impl Cpu {
         self.check_alignment::<T>(table, gva)?;
         let found = self.translate(table, self.linear(gva), Intent::Write)?;
         if (gva & 0xfff) > 4096 - T::BYTES {
-            let next = self.linear(gva.wrapping_add(T::BYTES - 1));
-            self.translate(table, next, Intent::Write)?;
+            self.translate(table, self.next_page(gva), Intent::Write)?;
             return Ok(None);
         }
         let Some(page) = found.page else {
@@ -255,10 +253,16 @@ impl Cpu {
         }
     }
 
+    /// The linear address of the first byte of the page behind that of `gva`.
+    fn next_page(&self, gva: u64) -> u64 {
+        self.linear((gva | 0xfff).wrapping_add(1))
+    }
+
     fn check_address(&mut self, gva: u64, size: u64) -> Exec {
         let last = gva.wrapping_add(size.max(1) - 1);
         if self.mode == CodeMode::Bits64 && !(canonical(gva) && canonical(last)) {
-            return self.gp(0);
+            self.stop = StopReason::NonCanonical;
+            return Err(Stop);
         }
         Ok(())
     }

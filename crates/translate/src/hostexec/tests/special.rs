@@ -34,6 +34,10 @@ impl GuestBytes for Window<'_> {
             .map(|from| into.copy_from_slice(from))
     }
 
+    fn probe_write(&mut self, ea: u64, length: usize) -> Result<(), u64> {
+        self.range(ea, length).map(drop)
+    }
+
     fn write(&mut self, ea: u64, from: &[u8]) -> Result<(), u64> {
         self.range(ea, from.len())
             .map(|into| into.copy_from_slice(from))
@@ -244,6 +248,9 @@ fn addresses_wrap_at_the_address_size() {
         fn read(&mut self, ea: u64, into: &mut [u8]) -> Result<(), ()> {
             self.0.push(ea);
             into.fill(0);
+            Ok(())
+        }
+        fn probe_write(&mut self, _: u64, _: usize) -> Result<(), ()> {
             Ok(())
         }
         fn write(&mut self, ea: u64, _: &[u8]) -> Result<(), ()> {

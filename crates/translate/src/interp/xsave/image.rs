@@ -62,12 +62,21 @@ pub(super) fn load_x87(area: &mut XsaveArea, image: &[u8]) {
     const FCW_ONE: u16 = 0x40;
     area.bytes[..MXCSR].copy_from_slice(&image[..MXCSR]);
     area.set_fcw(area.fcw() & FCW_WRITABLE | FCW_ONE);
+    area.set_fsw(summarised(area.fsw(), area.fcw()));
     // FTW is one byte, FOP eleven bits.
     area.bytes[5] = 0;
     area.bytes[7] &= 7;
     for slot in (ST..XMM).step_by(16) {
         area.bytes[slot..slot + 10].copy_from_slice(&image[slot..slot + 10]);
     }
+}
+
+/// FSW with its error summary and busy bits as the exception flags and masks make them.
+fn summarised(fsw: u16, fcw: u16) -> u16 {
+    const EXCEPTIONS: u16 = 0x3f;
+    const ES_AND_B: u16 = 0x8080;
+    let pending = fsw & !fcw & EXCEPTIONS != 0;
+    fsw & !ES_AND_B | if pending { ES_AND_B } else { 0 }
 }
 
 fn init_x87(area: &mut XsaveArea) {
