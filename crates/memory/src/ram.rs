@@ -9,6 +9,8 @@ pub const PAGE_SIZE: u64 = 4096;
 
 /// Watch bit: some vCPU holds decoded code of this page.
 pub const WATCH_CODE: u8 = 1;
+/// Watch bit: every thread has passed a barrier since [`WATCH_CODE`] was set.
+const WATCH_SETTLED: u8 = 2;
 
 /// Slots a machine may have. RAM below and above the 4 GiB hole needs two.
 const MAX_SLOTS: usize = 8;
@@ -195,11 +197,15 @@ impl GuestRam {
     /// executes, so both could miss each other. A full fence after every guest store would cost more
     /// than the store; instead the decoder, once per page, asks the kernel for a barrier on every
     /// thread of the process. Afterwards either the store is visible to the decoder, or the storing
-    /// vCPU's look comes later and sees the watch.
+    /// vCPU's look comes later and sees the watch. A second decoder must not read the bytes before
+    /// the first one's barrier is through, so it asks for one itself until a bit says that one was.
     pub fn watch_code(&self, page: &PageRef) {
         // SAFETY: PageRef pointers live as long as `self`.
         let watch = unsafe { &*page.watch };
-        if watch.fetch_or(WATCH_CODE, Ordering::SeqCst) & WATCH_CODE == 0 && self.barrier {
+        if watch.fetch_or(WATCH_CODE, Ordering::SeqCst) & WATCH_SETTLED != 0 {
+            return;
+        }
+        if self.barrier {
             // SAFETY: membarrier takes no pointers.
             unsafe {
                 libc::syscall(
@@ -210,6 +216,7 @@ impl GuestRam {
                 )
             };
         }
+        watch.fetch_or(WATCH_SETTLED, Ordering::SeqCst);
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {

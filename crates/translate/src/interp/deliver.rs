@@ -381,7 +381,8 @@ impl Cpu {
         let pointer = frame.pointer.wrapping_sub(frame.width);
         if frame.width == 8 {
             frame.pointer = pointer;
-            return self.handler_write(frame, pointer, value);
+            let written = self.handler_write(frame, pointer, value);
+            return written.map_err(|stop| self.stack_fault(stop));
         }
         let mask = if frame.stack.big() {
             0xffff_ffff

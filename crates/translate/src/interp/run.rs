@@ -125,8 +125,6 @@ impl Cpu {
     }
 
     fn exception(&mut self, exception: Exception) -> Option<VmExit> {
-        // A program that does nothing but fault must not keep the timers from being looked at.
-        self.budget -= 1;
         // A handler whose first instruction faults is a loop too, and the timers go on.
         self.budget -= 1;
         self.events &= !(event::STI_SHADOW | event::MOV_SS_SHADOW);

@@ -155,14 +155,14 @@ fn return_to_task(cpu: &mut Cpu) -> Exec {
     }
     let raw = cpu.descriptor_or(link, vector::TS, 0)?;
     let task = Segment::from_descriptor(link, raw);
-    let busy = matches!(
-        task.kind(),
-        system_type::TSS16_BUSY | system_type::TSS_BUSY
-    );
+    let busy = matches!(task.kind(), system_type::TSS16_BUSY | system_type::TSS_BUSY);
     if task.code_or_data() || !busy {
         return cpu.fault(vector::TS, error);
     }
-    cpu.fail("IRET with NT set returns to another task, and this engine has no hardware task switching".into())
+    cpu.fail(
+        "IRET with NT set returns to another task, and this engine has no hardware task switching"
+            .into(),
+    )
 }
 
 fn return_real(cpu: &mut Cpu, size: u64) -> Exec {
@@ -212,7 +212,6 @@ fn return_to_virtual_8086(cpu: &mut Cpu, rip: u64, selector: u16, image: u64) ->
     cpu.regs[RSP] = pointer;
     cpu.regs[RIP] = rip & 0xffff;
     cpu.nmi_blocked = false;
-    cpu.events |= event::CHECK_INTERRUPTS;
     cpu.events |= event::CHECK_INTERRUPTS;
     Ok(())
 }
