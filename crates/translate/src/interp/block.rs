@@ -11,12 +11,14 @@ use super::lower::{self, MAX_LENGTH};
 use super::op::Op;
 use crate::cpu::exception::Exec;
 use crate::cpu::segment::index;
-use crate::cpu::{CodeMode, Cpu};
+use crate::cpu::{CodeMode, Cpu, event};
 
 /// Blocks kept per vCPU.
 const SLOTS: usize = 1 << 15;
 /// Instructions in one block: bounds the time between looks at interrupts.
 const MAX_OPS: usize = 48;
+/// Instructions in all blocks: bounds what hostile code can make a vCPU keep, at about 140 bytes each.
+const MAX_HELD: usize = 1 << 19;
 /// No key: keys have a mode in their top bits that no mode has.
 const NO_KEY: u64 = u64::MAX;
 
@@ -39,6 +41,8 @@ pub(crate) struct Block {
 /// Decoded blocks of one vCPU.
 pub struct BlockCache {
     slots: Vec<Block>,
+    /// Instructions in them.
+    held: usize,
     /// Blocks decoded so far.
     pub decoded: u64,
 }
@@ -54,6 +58,7 @@ impl Default for BlockCache {
         };
         Self {
             slots: (0..SLOTS).map(|_| empty()).collect(),
+            held: 0,
             decoded: 0,
         }
     }
@@ -203,6 +208,10 @@ impl Cpu {
         ops.shrink_to_fit();
         self.blocks.decoded += 1;
         let slot = &mut self.blocks.slots[slot_of(key)];
+        self.blocks.held = self.blocks.held - slot.ops.len() + ops.len();
+        if self.blocks.held > MAX_HELD {
+            self.events |= event::DROP_CODE;
+        }
         *slot = Block {
             key,
             generation,
