@@ -11,14 +11,15 @@ def describe_stats(stats: MachineStats) -> str:
     instructions = totals.pop("instructions", 0)
     rate = instructions / stats.uptime_s / 1e6 if stats.uptime_s else 0.0
     lines = [
-        f"time          {stats.uptime_s:.2f} s, {stats.resets} resets",
-        f"instructions  {instructions:,} ({rate:.1f} million a second)",
+        f"{'time':<18}{stats.uptime_s:.2f} s, {stats.resets} resets",
+        f"{'instructions':<18}{instructions:,} ({rate:.1f} million a second)",
     ]
     if len(stats.vcpus) > 1:
         each = ", ".join(f"{vcpu.get('instructions', 0):,}" for vcpu in stats.vcpus)
-        lines.append(f"  per vCPU    {each}")
+        lines.append(f"{'  per vCPU':<18}{each}")
     counted = {**stats.vm, **totals}
-    lines += [f"{name:<14}{count:,}" for name, count in sorted(counted.items()) if count]
+    counted.pop("instructions", None)
+    lines += [f"{name:<18}{count:,}" for name, count in sorted(counted.items()) if count]
     busy = [row for row in stats.ranges if row.reads or row.writes]
     if busy:
         lines.append("devices in Python (reads, writes, errors):")
@@ -27,5 +28,5 @@ def describe_stats(stats: MachineStats) -> str:
         for row in sorted(busy, key=lambda row: row.reads + row.writes, reverse=True)
     ]
     if stats.console_discarded:
-        lines.append(f"console       {stats.console_discarded:,} bytes lost unread")
+        lines.append(f"{'console':<18}{stats.console_discarded:,} bytes lost unread")
     return "\n".join(lines)

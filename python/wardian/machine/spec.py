@@ -53,7 +53,8 @@ class MachineSpec:
         if not 1 <= self.cpus <= MAX_VCPUS:
             raise CallerError("SPEC_CPUS", f"A machine has 1 to {MAX_VCPUS} CPUs, not {self.cpus}.")
         RamLayout.for_size(self.memory_bytes)
-        if len(self.append.encode()) > MAX_APPEND or not self.append.isprintable():
+        # In this order: text that is not printable may not be encodable either.
+        if not self.append.isprintable() or len(self.append.encode()) > MAX_APPEND:
             raise CallerError(
                 "SPEC_APPEND",
                 f"A kernel command line is one line of up to {MAX_APPEND} bytes of printable text.",

@@ -96,7 +96,9 @@ class Outcome:
 
 def find_guests() -> list[Guest]:
     """Every micro-guest, in name order."""
-    return [read_guest(source) for family in ASSERTING for source in sorted((HERE / family).glob("*.c"))]
+    return [
+        read_guest(source) for family in ASSERTING for source in sorted((HERE / family).glob("*.c"))
+    ]
 
 
 def read_guest(source: Path) -> Guest:
