@@ -120,9 +120,8 @@ impl Generator {
         } else {
             bytes.truncate(instruction.len());
         }
-        if let Some(wanted) = &self.filtered
-            && !wanted[instruction.code() as usize]
-        {
+        let code = instruction.code() as usize;
+        if self.filtered.as_ref().is_some_and(|wanted| !wanted[code]) {
             return None;
         }
         let treatment = if instruction.is_invalid() && may_be_avx512(&bytes) {
@@ -174,7 +173,7 @@ impl Generator {
             crate::host::clear_invisible(&mut case.state.registers);
         }
         let accesses = self.solver.accesses(&instruction, &case);
-        let judged = vendor_difference(&instruction, &case, &accesses).is_some();
+        let judged = vendor_difference(&instruction, &case, &accesses, treatment).is_some();
         if judged || names_harness(&case) || reaches_harness(&accesses) {
             return None;
         }

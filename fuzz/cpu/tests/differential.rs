@@ -1,0 +1,54 @@
+//! A bounded slice of the differential for every run of the tests: the same cases each time, in both
+//! modes. `make fuzz-cpu` goes further.
+
+use std::io;
+
+use wardian_fuzz_cpu::campaign::{Plan, run};
+use wardian_fuzz_cpu::host::Host;
+use wardian_fuzz_cpu::interpreter::Interpreter;
+use wardian_fuzz_cpu::state::Mode;
+use wardian_fuzz_cpu::subject::Subject;
+
+const CASES: u64 = 250_000;
+const SEED: u64 = 20;
+
+fn make(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
+    Ok(Box::new(Interpreter::new(mode)?))
+}
+
+fn main() {
+    let mut differed = 0;
+    for mode in [Mode::Long, Mode::Compatibility] {
+        let plan = Plan {
+            cases: CASES,
+            seed: SEED,
+            time: None,
+            jobs: 1,
+            stop_at_first: false,
+            only: None,
+            mode,
+        };
+        let summary = run(&plan, &make).expect("workers start");
+        for example in &summary.examples {
+            println!(
+                "case {} in {mode:?} mode: {}\n{}",
+                example.index,
+                example.parts.names(),
+                example.text
+            );
+        }
+        assert!(
+            summary.cases > CASES * 9 / 10,
+            "only {} cases ran",
+            summary.cases
+        );
+        println!(
+            "{mode:?}: {} cases of {} forms, {} differed",
+            summary.cases,
+            summary.by_code.len(),
+            summary.differed
+        );
+        differed += summary.differed;
+    }
+    assert_eq!(differed, 0, "the interpreter differs from this CPU");
+}
