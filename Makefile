@@ -12,7 +12,8 @@ unexport CMD
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo guest build test lint format typecheck pytest cargo-test bench fuzz-cpu fuzz-boot clean
+.PHONY: help demo guest build test lint format typecheck pytest cargo-test bench boots fuzz-cpu fuzz-boot fuzz-bus \
+	fuzz-streams clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +60,10 @@ bench: ## compare native, Wardian, QEMU TCG and User-Mode Linux; SCALE=1 RUNS=3
 	@$(PYTHON) -m tools.setup bench
 	@$(VENV)/python -m benches --scale $(or $(SCALE),0.1) --runs $(or $(RUNS),3)
 
+boots: ## boot the stock kernel COUNT=50 times in a row and count the clean boots
+	@$(PYTHON) -m tools.setup build
+	@$(VENV)/python -m tools.campaign.boots --count $(or $(COUNT),50)
+
 fuzz-cpu: ## one instruction at a time, host CPU against interpreter; ARGS="--help" lists options
 	@$(PYTHON) -m tools.setup checks
 	cargo run --quiet --release -p wardian-fuzz-cpu -- $(ARGS)
@@ -66,6 +71,14 @@ fuzz-cpu: ## one instruction at a time, host CPU against interpreter; ARGS="--he
 fuzz-boot: ## hostile kernels and initrds against the boot loaders; ARGS="--help" lists options
 	@$(PYTHON) -m tools.setup checks
 	PYTHONPATH=python $(VENV)/python -m fuzz.boot $(ARGS)
+
+fuzz-bus: ## random accesses to every port and register; ARGS="--help" lists options
+	@$(PYTHON) -m tools.setup build
+	PYTHONPATH=python $(VENV)/python -m fuzz.bus $(ARGS)
+
+fuzz-streams: ## random instructions at ring 0, a machine per seed; ARGS="--help" lists options
+	@$(PYTHON) -m tools.setup build
+	PYTHONPATH=python $(VENV)/python -m fuzz.streams $(ARGS)
 
 clean: ## delete everything that was built or downloaded
 	rm -rf .venv .cache target dist python/wardian/_core*.so

@@ -11,7 +11,7 @@ import pytest
 from tools.cache import CHECKOUT
 
 TARGETS = {"demo", "build", "test", "lint", "format", "typecheck", "bench", "fuzz-cpu"}
-TARGETS |= {"fuzz-boot", "clean", "help"}
+TARGETS |= {"fuzz-boot", "fuzz-bus", "fuzz-streams", "boots", "clean", "help"}
 
 
 def make(*arguments: str, **environment: str) -> str:

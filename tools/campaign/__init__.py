@@ -1,0 +1,1 @@
+"""Long runs whose results are promises: started by hand, recorded in SPECIFICATION.md."""
