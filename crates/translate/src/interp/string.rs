@@ -366,3 +366,32 @@ impl StringOp for Output {
         Ok(1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::exception::vector;
+    use crate::cpu::registers::RIP;
+    use crate::cpu::segment::SegmentExt;
+
+    #[test]
+    fn a_long_copy_stops_at_its_segments_limit() {
+        // rep movsb and rep stosb with 32-bit addresses in real mode.
+        for (code, register) in [([0xf3, 0x67, 0xa4], RSI), ([0xf3, 0x67, 0xaa], RDI)] {
+            let mut cpu = Cpu::for_test();
+            cpu.board.ram.write(0x100, &code).unwrap();
+            let code_segment = cpu.seg[index::CS].real_mode(0);
+            cpu.set_segment(index::CS, code_segment);
+            cpu.regs[RIP] = 0x100;
+            cpu.seg[index::DS].limit = 0x1f7f;
+            cpu.seg[index::ES].limit = if register == RDI { 0x1f7f } else { 0xffff };
+            (cpu.regs[RSI], cpu.regs[RDI], cpu.regs[RCX]) = (0x3000, 0x5000, 0x100);
+            cpu.regs[register] = 0x1f70;
+            let stop = (0..0x100)
+                .map(|_| cpu.execute_one())
+                .find(|stop| *stop != StopReason::None);
+            assert!(matches!(stop, Some(StopReason::Exception(e)) if e.vector == vector::GP));
+            assert_eq!((cpu.regs[register], cpu.regs[RCX]), (0x1f80, 0xf0));
+        }
+    }
+}
