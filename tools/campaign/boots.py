@@ -84,10 +84,8 @@ def main() -> int:
             powered_off += result.powered_off
             clean += result.problem is None
             state = "clean" if result.problem is None else f"NOT CLEAN: {result.problem}"
-            print(
-                f"{number:4} of {count}: {cpus} vCPU, {memory:>4}, {result.seconds:5.1f} s, {state}",
-                flush=True,
-            )
+            machine = f"{cpus} vCPU, {memory:>4}, {result.seconds:5.1f} s"
+            print(f"{number:4} of {count}: {machine}, {state}", flush=True)
     print(f"{count} boots: {booted} booted, {powered_off} powered off, {clean} clean in every way")
     return 0 if clean == count else 1
 
