@@ -148,7 +148,7 @@ pub(crate) fn is_unordered(instruction: &Instruction) -> bool {
 const RSP: usize = 4;
 
 /// AVX masked moves: whether the whole operand or each selected lane is looked at.
-fn is_masked(instruction: &Instruction) -> bool {
+pub(crate) fn is_masked(instruction: &Instruction) -> bool {
     matches!(
         instruction.mnemonic(),
         Mnemonic::Vmaskmovps | Mnemonic::Vmaskmovpd | Mnemonic::Vpmaskmovd | Mnemonic::Vpmaskmovq

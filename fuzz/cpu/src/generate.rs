@@ -8,11 +8,12 @@ use crate::layout::{
 };
 use crate::operands::{Solver, aim_displacement, decode, reaches_harness};
 use crate::random::Random;
-use crate::rules::{AVX512, Rules, Treatment, may_be_avx512, vendor_difference};
+use crate::rules::{AVX512, Rules, Treatment, may_be_avx512};
 use crate::state::{
     Case, MXCSR, Mode, State, X87_REGISTERS, XMM_REGISTERS, Xsave, YMM_HIGH, base_registers,
 };
 use crate::tune::{landing, lands_in_itself, tune};
+use crate::vendor::vendor_difference;
 
 /// Cases that share one background of memory and vector registers.
 pub const EPOCH: u64 = 4096;

@@ -22,3 +22,4 @@ mod signals;
 pub mod state;
 pub mod subject;
 pub mod tune;
+pub mod vendor;
