@@ -138,9 +138,12 @@ class Session:
         match command:
             case Command.QUIT:
                 self._machine.stop()
+                say("wardian: switched off.")
             case Command.POWER_BUTTON:
                 try:
                     self._machine.press_power_button()
+                    # A guest without a driver for the button does nothing at all.
+                    say("wardian: pressed the power button.")
                 except WardianError as error:
                     say(str(error))
             case Command.STATS:

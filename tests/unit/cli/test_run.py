@@ -216,6 +216,7 @@ def test_the_escape_menu(terminals: list[Terminal], command: list[str]) -> None:
     terminal.type(ESC + b"w")
     terminal.expect(b" stty rows 33 cols 101\r")
     terminal.type(ESC + b"q")
+    terminal.expect(b"switched off")
     assert terminal.wait() == 0
 
 
@@ -223,6 +224,7 @@ def test_the_power_button(terminals: list[Terminal], command: list[str]) -> None
     terminal = open_terminal(terminals, command, "button")
     terminal.expect(b"ready\r\n")
     terminal.type(ESC + b"p")
+    terminal.expect(b"pressed the power button")
     assert terminal.wait() == 0
 
 
