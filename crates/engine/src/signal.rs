@@ -29,12 +29,6 @@ impl VcpuSignal {
     pub const KICK: u32 = 1 << 1;
     /// A timer this vCPU polls was changed by another thread: read the next deadline again.
     pub const TIMER: u32 = 1 << 2;
-    /// The machine stops: leave `run` and do not come back.
-    pub const STOP: u32 = 1 << 3;
-    /// Another vCPU needs every vCPU at an instruction boundary.
-    pub const PAUSE: u32 = 1 << 4;
-    /// Translations this vCPU may hold are stale: flush them before the next block.
-    pub const FLUSH: u32 = 1 << 5;
 
     /// No bits set; polls before it sleeps where the host has CPUs to spare.
     #[must_use]

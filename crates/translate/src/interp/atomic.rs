@@ -168,6 +168,9 @@ fn cmpxchg8b(cpu: &mut Cpu, op: &Op) -> Exec {
 }
 
 fn cmpxchg16b(cpu: &mut Cpu, op: &Op) -> Exec {
+    if !cpu.features.cx16 {
+        return cpu.undefined();
+    }
     let gva = cpu.address(op, 16, true)?;
     if gva % 16 != 0 {
         return cpu.gp(0);

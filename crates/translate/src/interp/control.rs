@@ -131,6 +131,9 @@ impl Cpu {
         }
         let value = value & WRITABLE | cr::CR0_ET;
         let changed = value ^ self.cr0;
+        if changed & (cr::CR0_CD | cr::CR0_NW) != 0 && paging && self.pae_without_long_mode() {
+            self.load_pdptrs(self.cr3)?;
+        }
         if changed & cr::CR0_PG != 0 {
             if paging {
                 self.enable_paging()?;

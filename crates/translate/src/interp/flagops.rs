@@ -105,6 +105,5 @@ fn fence(_: &mut Cpu, _: &Op) -> Exec {
 /// CLFLUSH faults as a load would; the guest's caches are the host's, so nothing is flushed.
 fn flush_line(cpu: &mut Cpu, op: &Op) -> Exec {
     let gva = cpu.address(op, 1, false)?;
-    cpu.read::<u8>(gva)?;
-    Ok(())
+    cpu.probe_read(gva)
 }

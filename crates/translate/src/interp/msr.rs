@@ -25,7 +25,7 @@ pub(super) fn lower(ins: &Instruction) -> Option<Lowered> {
         Mnemonic::Rdpid => Lowered::plain(rdpid),
         // There are no counters to name (leaf 0xA), so any privilege level faults.
         Mnemonic::Rdpmc => Lowered::plain(|cpu, _| cpu.gp(0)),
-        Mnemonic::Cpuid => Lowered::plain(cpuid),
+        Mnemonic::Cpuid => Lowered::ends(cpuid),
         Mnemonic::Swapgs => Lowered::plain(swapgs),
         Mnemonic::Rdfsbase => read_base(ins, index::FS),
         Mnemonic::Rdgsbase => read_base(ins, index::GS),
@@ -91,7 +91,10 @@ fn rdpid(cpu: &mut Cpu, op: &Op) -> Exec {
     Ok(())
 }
 
+/// CPUID is what programs serialise with: stores become visible, and what follows is fetched anew
+/// (Intel SDM vol. 3, 9.3).
 fn cpuid(cpu: &mut Cpu, _: &Op) -> Exec {
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
     let [eax, ebx, ecx, edx] = cpu.cpuid(cpu.regs[RAX] as u32, cpu.regs[RCX] as u32);
     cpu.regs[RAX] = u64::from(eax);
     cpu.regs[RBX] = u64::from(ebx);

@@ -276,13 +276,17 @@ fn pop_flags<T: Int>(cpu: &mut Cpu, _: &Op) -> Exec {
     if T::BITS > 16 {
         writable |= flags::AC | flags::ID;
     }
+    let mut cleared = flags::RF;
     if cpu.cpl == 0 {
         writable |= flags::IOPL;
+        if T::BITS > 16 {
+            cleared |= flags::VIF | flags::VIP;
+        }
     }
     if u64::from(cpu.cpl) <= iopl {
         writable |= flags::IF;
     }
-    let kept = cpu.rflags() & !writable & !flags::RF;
+    let kept = cpu.rflags() & !writable & !cleared;
     cpu.release_stack(T::BYTES);
     cpu.set_rflags(kept | image & writable);
     Ok(())

@@ -13,7 +13,7 @@ use crate::cpu::exception::{Exec, StopReason};
 use crate::cpu::flags::Flags;
 use crate::cpu::int::Int;
 use crate::cpu::registers::{RAX, RCX, RDI, RDX, RIP, RSI};
-use crate::cpu::segment::{SegmentExt, index};
+use crate::cpu::segment::index;
 use crate::cpu::{Cpu, flags};
 
 /// Iterations (or bulk bytes, in pages) before interrupts are looked at again.
@@ -128,14 +128,6 @@ impl Cursor {
         cpu.segmented(seg, offset, size, write)
     }
 
-    /// No offset within a page can leave these segments: what makes one check enough for many bytes.
-    fn is_flat(&self, cpu: &Cpu, segments: &[usize]) -> bool {
-        let unlimited =
-            |&seg: &usize| cpu.seg[seg].limit == u32::MAX && !cpu.seg[seg].expand_down();
-        self.mask != 0xffff
-            && (cpu.mode == crate::cpu::CodeMode::Bits64 || segments.iter().all(unlimited))
-    }
-
     /// Whether a run whose first element is known to be accessible wraps around nowhere and stays
     /// within its segment.
     fn fits(&self, cpu: &mut Cpu, seg: usize, register: usize, bytes: u64, write: bool) -> bool {
@@ -242,7 +234,7 @@ impl StringOp for Move {
 /// segments: the common case of a long copy. Overlap at a distance below a host vector is left to
 /// single steps, which have the right meaning for it.
 fn bulk_move<T: Int>(cpu: &mut Cpu, at: &Cursor, from: u64, to: u64, limit: u64) -> u64 {
-    if limit < 4 || at.step != T::BYTES || !at.is_flat(cpu, &[at.source_segment, index::ES]) {
+    if limit < 4 || at.step != T::BYTES {
         return 0;
     }
     let (Some((source, here)), Some((target, there))) = (cpu.bulk(from, false), cpu.bulk(to, true))
@@ -282,7 +274,7 @@ impl StringOp for Store {
 }
 
 fn bulk_store<T: Int>(cpu: &mut Cpu, at: &Cursor, to: u64, value: T, limit: u64) -> u64 {
-    if limit < 4 || at.step != T::BYTES || !at.is_flat(cpu, &[index::ES]) {
+    if limit < 4 || at.step != T::BYTES {
         return 0;
     }
     let Some((target, there)) = cpu.bulk(to, true) else {

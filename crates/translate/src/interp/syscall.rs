@@ -97,6 +97,9 @@ fn sysret(cpu: &mut Cpu, to_64: bool) -> Exec {
 }
 
 fn sysenter(cpu: &mut Cpu, _: &Op) -> Exec {
+    if !cpu.features.sep {
+        return cpu.undefined();
+    }
     let selector = cpu.msrs.sysenter_cs as u16;
     if cpu.cr0 & cr::CR0_PE == 0 || selector & !3 == 0 {
         return cpu.gp(0);
@@ -114,6 +117,9 @@ fn sysenter(cpu: &mut Cpu, _: &Op) -> Exec {
 }
 
 fn sysexit(cpu: &mut Cpu, to_64: bool) -> Exec {
+    if !cpu.features.sep {
+        return cpu.undefined();
+    }
     let selector = cpu.msrs.sysenter_cs as u16;
     if cpu.cr0 & cr::CR0_PE == 0 || cpu.cpl != 0 || selector & !3 == 0 {
         return cpu.gp(0);

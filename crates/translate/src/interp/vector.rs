@@ -107,9 +107,19 @@ fn execute(cpu: &mut Cpu, op: &Op) -> Exec {
             cpu.read_bytes(gva, &mut staging.0[..size])?;
         }
     }
+    // A store that has to wait for a device runs again, and must find the registers as they were:
+    // FSTP, for one, pops.
+    let may_run_again = host.mem_write && !cpu.is_plain_store(gva, size as u64);
+    let before = may_run_again.then(|| cpu.vectors.clone());
     let outcome = run(cpu, &host, &mut staging);
     match outcome {
-        Outcome::Done if host.mem_write => cpu.write_bytes(gva, &staging.0[..size]),
+        Outcome::Done if host.mem_write => {
+            let stored = cpu.write_bytes(gva, &staging.0[..size]);
+            if let (Err(_), Some(before)) = (&stored, before) {
+                cpu.vectors = before;
+            }
+            stored
+        }
         Outcome::Done | Outcome::DoneWithoutStore => Ok(()),
         Outcome::X87Pending => cpu.fault(vector::MF, None),
         Outcome::SimdException if cpu.cr4 & cr::CR4_OSXMMEXCPT != 0 => cpu.fault(vector::XM, None),

@@ -6,11 +6,13 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
+use wardian_memory::PageRef;
+
 use super::tlb::Table;
 use super::walk::{Intent, Translated, canonical};
 use crate::cpu::exception::{Exec, Stop, StopReason, vector};
 use crate::cpu::int::Int;
-use crate::cpu::{CodeMode, Cpu};
+use crate::cpu::Cpu;
 
 /// Where an operand lies in this process.
 #[derive(Clone, Copy)]
@@ -75,7 +77,7 @@ impl Cpu {
             // SAFETY: as in `read_through`; the watch lives as long as RAM does.
             let watched = unsafe {
                 value.store(gva.wrapping_add(entry.addend) as *mut u8);
-                *entry.watch.cast::<u8>() != 0
+                (*entry.watch).load(Ordering::Relaxed) != 0
             };
             if watched {
                 let generation = self.tlb.data(table, gva).generation;
@@ -161,6 +163,22 @@ impl Cpu {
         Ok(())
     }
 
+    /// Faults now if `gva` could not be loaded from; nothing is loaded, not even from a device.
+    ///
+    /// # Errors
+    /// #PF, #GP.
+    pub fn probe_read(&mut self, gva: u64) -> Exec {
+        self.check_address(gva, 1)?;
+        let gva = self.linear(gva);
+        self.translate(self.tlb.table, gva, Intent::Read).map(drop)
+    }
+
+    /// Whether `gva..gva + size` is RAM that can be stored to without any fault or device access.
+    pub(crate) fn is_plain_store(&self, gva: u64, size: u64) -> bool {
+        let entry = self.tlb.data(self.tlb.table, gva);
+        entry.write == self.tlb.tag(gva) && (gva & 0xfff) + size <= 4096
+    }
+
     /// Faults now if `gva..gva + size` could not be stored to.
     ///
     /// # Errors
@@ -225,8 +243,17 @@ impl Cpu {
     #[inline(always)]
     pub(crate) fn stored(&mut self, place: &Place) {
         // SAFETY: places point into RAM's tables, which outlive the vCPU's borrow of them.
-        if unsafe { *place.watch.cast::<u8>() } != 0 {
+        if unsafe { &*place.watch }.load(Ordering::Relaxed) != 0 {
             self.stored_to_watched(place.generation);
+        }
+    }
+
+    /// The same for the processor's own store to a paging structure, which may be in a page of code.
+    pub(crate) fn stored_by_walk(&mut self, page: &PageRef) {
+        // SAFETY: the page belongs to this machine's RAM.
+        if unsafe { &*page.watch }.load(Ordering::Relaxed) != 0 {
+            page.stored();
+            self.end_block();
         }
     }
 
@@ -260,7 +287,7 @@ impl Cpu {
 
     fn check_address(&mut self, gva: u64, size: u64) -> Exec {
         let last = gva.wrapping_add(size.max(1) - 1);
-        if self.mode == CodeMode::Bits64 && !(canonical(gva) && canonical(last)) {
+        if self.long_mode() && !(canonical(gva) && canonical(last)) {
             self.stop = StopReason::NonCanonical;
             return Err(Stop);
         }
@@ -320,7 +347,7 @@ impl Cpu {
         // SAFETY: `write_pieces` splits at the page's end; the watch lives as long as RAM.
         let watched = unsafe {
             copy_to_guest(data, page.hva.add(offset));
-            *page.watch.cast::<u8>() != 0
+            (*page.watch).load(Ordering::Relaxed) != 0
         };
         if watched {
             page.stored();

@@ -355,14 +355,14 @@ impl Cpu {
         }
     }
 
-    fn set_entry_bits<T: Int>(&self, gpa: u64, entry: u64, bits: u64) -> bool {
+    fn set_entry_bits<T: Int>(&mut self, gpa: u64, entry: u64, bits: u64) -> bool {
         let Some(page) = self.board.ram.page(gpa) else {
             return true;
         };
         let (old, new) = (T::from_u64(entry), T::from_u64(entry | bits));
         // SAFETY: entries are aligned, so they lie in the page.
         let was = unsafe { T::compare_exchange(page.hva.add((gpa & 0xfff) as usize), old, new) };
-        page.stored();
+        self.stored_by_walk(&page);
         was == old
     }
 }
