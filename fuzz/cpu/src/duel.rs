@@ -140,7 +140,7 @@ impl Duel {
     /// Puts the epoch's background back wherever the case or its preparation changed it.
     fn restore(&mut self, pokes: &[crate::state::Poke], same_memory: bool) {
         let writable = crate::layout::DATA_WRITABLE as usize;
-        if !same_memory || self.host.data() != self.before {
+        if !same_memory || self.host.data()[..writable] != self.before[..writable] {
             self.host.data()[..writable].copy_from_slice(&self.background[..writable]);
             self.subject.fill_data(&self.background);
             self.before.copy_from_slice(&self.background);

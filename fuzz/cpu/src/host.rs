@@ -1,6 +1,8 @@
 //! One instruction on the host CPU.
 
+use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 
 use crate::frame::{Labels, frame, labels, trampoline};
 use crate::layout::{
@@ -20,6 +22,8 @@ pub struct Host {
     mode: Mode,
     /// The code window again, writable: the one cases run in is read-only and executable.
     code: *mut u8,
+    /// Where the code window holds a text, and that text.
+    written: Rc<Cell<(u64, [u8; TEXT_LEN])>>,
 }
 
 impl Host {
@@ -69,6 +73,7 @@ impl Host {
             labels: labels(),
             mode,
             code: writable_code,
+            written: Rc::new(Cell::new((CODE_BASE, [BREAKPOINT; TEXT_LEN]))),
         };
         load_selectors(&base_registers(mode).selectors);
         Ok(host)
@@ -94,7 +99,7 @@ impl Host {
 
     /// Runs the case on the data window as it is.
     pub fn run(&mut self, case: &Case) -> Outcome {
-        let written = self.write_code(case);
+        self.write_code(case.state.registers.rip, text(case));
         // SAFETY: the frame is mapped and nothing else refers to it while no case runs.
         let frame = unsafe { &mut *frame() };
         frame.input = case.state.registers;
@@ -115,7 +120,6 @@ impl Host {
             let enter: unsafe extern "C" fn() = core::mem::transmute(entry as usize);
             enter();
         }
-        self.erase_code(written);
         let mut outcome = self.outcome(case);
         let base = base_registers(self.mode).selectors;
         if outcome.state.registers.selectors != base {
@@ -125,19 +129,20 @@ impl Host {
         outcome
     }
 
-    /// Puts the text into the window; returns the bytes touched.
-    fn write_code(&mut self, case: &Case) -> core::ops::Range<usize> {
-        let start = (case.state.registers.rip - CODE_BASE) as usize;
-        let text = text(case);
-        let end = text.len().min(CODE_LEN as usize - start);
-        // SAFETY: start + end lies inside the alias of the code window, as just limited.
-        unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), self.code.add(start), end) };
-        start..start + end
-    }
-
-    fn erase_code(&mut self, written: core::ops::Range<usize>) {
-        // SAFETY: the range came from `write_code`, so it lies inside the alias.
-        unsafe { core::ptr::write_bytes(self.code.add(written.start), BREAKPOINT, written.len()) };
+    /// Makes `text`, cut off where the window ends, all that the code window holds.
+    fn write_code(&mut self, rip: u64, text: [u8; TEXT_LEN]) {
+        let new = (rip, text);
+        let (old, old_text) = self.written.get();
+        if (old, old_text) == new {
+            return;
+        }
+        for (address, text) in [(old, [BREAKPOINT; TEXT_LEN]), new] {
+            let start = (address - CODE_BASE) as usize;
+            let length = text.len().min(CODE_LEN as usize - start);
+            // SAFETY: start + length lies inside the alias of the code window, as just limited.
+            unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), self.code.add(start), length) };
+        }
+        self.written.set(new);
     }
 
     /// Interprets what the trampoline or the handler left in the frame.

@@ -25,6 +25,9 @@ pub struct Interpreter {
     cpu: Cpu,
     segments: [Segment; 8],
     data: *mut u8,
+    /// Where the code window holds a text, and that text: cases in a row often share it, and what is
+    /// written again must be decoded again.
+    written: (u64, [u8; TEXT_LEN]),
 }
 
 impl core::fmt::Debug for Interpreter {
@@ -51,6 +54,7 @@ impl Interpreter {
             cpu,
             segments: guest::segments(mode),
             data,
+            written: (CODE_BASE, [BREAKPOINT; TEXT_LEN]),
         })
     }
 
@@ -79,13 +83,21 @@ impl Interpreter {
         area[YMM_HIGH..].copy_from_slice(&image[YMM_HIGH..]);
     }
 
-    /// The instruction, cut off where the window ends, at its frames.
-    fn write_code(&mut self, case: &Case, text: &[u8]) {
-        let offset = case.state.registers.rip - CODE_BASE;
-        let length = text.len().min((CODE_LEN - offset) as usize);
-        let ram = &self.cpu.board.ram;
-        ram.write(guest::CODE_FRAMES + offset, &text[..length])
-            .expect("inside RAM");
+    /// Makes `text`, cut off where the window ends, all that the code window holds.
+    fn write_code(&mut self, rip: u64, text: [u8; TEXT_LEN]) {
+        let new = (rip, text);
+        if self.written == new {
+            return;
+        }
+        let old = self.written.0;
+        for (address, text) in [(old, [BREAKPOINT; TEXT_LEN]), new] {
+            let offset = address - CODE_BASE;
+            let length = text.len().min((CODE_LEN - offset) as usize);
+            let ram = &self.cpu.board.ram;
+            ram.write(guest::CODE_FRAMES + offset, &text[..length])
+                .expect("inside RAM");
+        }
+        self.written = new;
     }
 
     fn save(&self, case: &Case) -> State {
@@ -143,7 +155,7 @@ impl Interpreter {
 
 impl Subject for Interpreter {
     fn run_one(&mut self, case: &Case) -> Outcome {
-        self.write_code(case, &text(case));
+        self.write_code(case.state.registers.rip, text(case));
         self.load(case);
         let mut stop = self.cpu.execute_one();
         // A long repeated string instruction may come back between iterations.
@@ -171,7 +183,6 @@ impl Subject for Interpreter {
             }
             _ => End::Escaped,
         };
-        self.write_code(case, &[BREAKPOINT; TEXT_LEN]);
         Outcome { end, state }
     }
 

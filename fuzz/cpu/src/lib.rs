@@ -4,6 +4,7 @@
 pub mod campaign;
 pub mod compare;
 pub mod duel;
+pub mod encoding;
 pub mod flags;
 pub mod forms;
 mod frame;

@@ -2,10 +2,10 @@
 //! and what lies beyond, and values at the places the instruction reads.
 
 use iced_x86::{
-    Code, ConstantOffsets, Decoder, DecoderOptions, Instruction, InstructionInfoFactory,
-    InstructionInfoOptions, OpAccess, OpKind, Register, UsedMemory,
+    Code, ConstantOffsets, Decoder, DecoderOptions, Instruction, OpKind, Register, UsedMemory,
 };
 
+use crate::encoding::Encoding;
 use crate::layout::{DATA_BASE, DATA_LEN, DATA_WRITABLE, FS_BASE, GS_BASE, PAGE, data_offset};
 use crate::random::Random;
 use crate::state::{Case, Mode, Poke, X87_REGISTERS, XMM_REGISTERS, YMM_HIGH};
@@ -81,90 +81,51 @@ pub fn segment_base(segment: Register) -> u64 {
     }
 }
 
-/// Sets registers and window contents for every access and every register operand.
-pub struct Solver {
-    info: InstructionInfoFactory,
-}
-
-impl Default for Solver {
-    fn default() -> Self {
-        Self {
-            info: InstructionInfoFactory::new(),
+/// Aims all memory accesses of the encoding and fills the vector registers it uses. Returns the
+/// accesses that were aimed, with their linear addresses.
+pub fn solve(random: &mut Random, encoding: &Encoding, case: &mut Case) -> Vec<(UsedMemory, u64)> {
+    for register in &encoding.registers {
+        fill_register(random, *register, case);
+    }
+    let mut pinned = 0_u32;
+    let mut aimed = Vec::new();
+    for memory in &encoding.memory {
+        let size = memory.memory_size().size() as u64;
+        let linear = address(random, size);
+        let instruction = &encoding.instruction;
+        if let Some(actual) = aim(random, memory, linear, instruction, case, &mut pinned) {
+            poke(random, actual, size as usize, case);
+            aimed.push((*memory, actual));
         }
     }
+    aimed
 }
 
-impl core::fmt::Debug for Solver {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Solver")
-    }
-}
-
-impl Solver {
-    /// Solves all memory accesses of `instruction` and fills the vector registers it uses.
-    /// Returns the accesses that were aimed, with their linear addresses.
-    pub fn solve(
-        &mut self,
-        random: &mut Random,
-        instruction: &Instruction,
-        case: &mut Case,
-    ) -> Vec<(UsedMemory, u64)> {
-        let info = self
-            .info
-            .info_options(instruction, InstructionInfoOptions::NONE);
-        for used in info.used_registers() {
-            fill_register(random, used.register(), case);
+/// The memory accesses of the finished case, with their linear addresses. Gathers are left out: they
+/// have one address a lane.
+pub fn accesses(encoding: &Encoding, case: &Case) -> Vec<(UsedMemory, u64)> {
+    let value = |register: Register| {
+        if register.is_segment_register() {
+            return Some(segment_base(register));
         }
-        let mut pinned = 0_u32;
-        let mut aimed = Vec::new();
-        for memory in info.used_memory() {
-            if memory.access() == OpAccess::NoMemAccess {
-                continue;
-            }
-            let size = memory.memory_size().size() as u64;
-            let linear = address(random, size);
-            if let Some(actual) = aim(random, memory, linear, instruction, case, &mut pinned) {
-                poke(random, actual, size as usize, case);
-                aimed.push((*memory, actual));
-            }
+        let value = *case.state.registers.gpr.get(register.number())?;
+        match register.size() {
+            _ if !register.is_gpr() => None,
+            1 => Some(value & 0xff),
+            2 => Some(value & 0xffff),
+            4 => Some(value & 0xffff_ffff),
+            _ => Some(value),
         }
-        aimed
-    }
-
-    /// The memory accesses of the finished case, with their linear addresses. Gathers are left out:
-    /// they have one address a lane.
-    pub fn accesses(&mut self, instruction: &Instruction, case: &Case) -> Vec<(UsedMemory, u64)> {
-        let info = self
-            .info
-            .info_options(instruction, InstructionInfoOptions::NO_REGISTER_USAGE);
-        let used = info.used_memory().iter();
-        used.filter(|memory| memory.access() != OpAccess::NoMemAccess)
-            .filter_map(|memory| {
-                let linear = memory.virtual_address(0, |register, _, _| {
-                    if register.is_segment_register() {
-                        return Some(segment_base(register));
-                    }
-                    let value = *case.state.registers.gpr.get(register.number())?;
-                    match register.size() {
-                        _ if !register.is_gpr() => None,
-                        1 => Some(value & 0xff),
-                        2 => Some(value & 0xffff),
-                        4 => Some(value & 0xffff_ffff),
-                        _ => Some(value),
-                    }
-                })?;
-                let compatibility = case.mode == Mode::Compatibility;
-                Some((
-                    *memory,
-                    if compatibility {
-                        linear & 0xffff_ffff
-                    } else {
-                        linear
-                    },
-                ))
-            })
-            .collect()
-    }
+    };
+    let mask = match case.mode {
+        Mode::Long => u64::MAX,
+        Mode::Compatibility => 0xffff_ffff,
+    };
+    let linear = |memory: &UsedMemory| {
+        let address = memory.virtual_address(0, |register, _, _| value(register))?;
+        Some((*memory, address & mask))
+    };
+    encoding.memory.iter().filter_map(linear).collect()
 }
 
 /// Whether an access may touch memory that exists only in the host process.

@@ -13,9 +13,8 @@ const RCX: usize = 1;
 const RDX: usize = 2;
 
 /// An address to send control to that never lies inside the instruction or the jump behind it.
-pub fn landing(random: &mut Random, case: &Case) -> u64 {
-    let start = case.state.registers.rip;
-    let next = case.next_rip();
+/// `start` and `next` are the addresses of the instruction and behind it.
+pub fn landing(random: &mut Random, mode: Mode, start: u64, next: u64) -> u64 {
     let target = match random.below(12) {
         0 => next,
         1..=4 => next + 16 + random.below(64),
@@ -24,10 +23,10 @@ pub fn landing(random: &mut Random, case: &Case) -> u64 {
         // Mapped but not executable; not mapped; not canonical.
         9 => DATA_BASE + random.below(64),
         10 => CODE_BASE + CODE_LEN + random.below(64),
-        _ if case.mode == Mode::Long => random.bits(),
+        _ if mode == Mode::Long => random.bits(),
         _ => next + 16,
     };
-    if lands_in_itself(target, case) {
+    if lands_in_itself(target, start, next) {
         next
     } else {
         target
@@ -35,9 +34,8 @@ pub fn landing(random: &mut Random, case: &Case) -> u64 {
 }
 
 /// Whether `target` is in the instruction's own bytes or inside the jump the host puts behind it.
-pub fn lands_in_itself(target: u64, case: &Case) -> bool {
-    let start = case.state.registers.rip;
-    target >= start && target < case.next_rip() + 7 && target != case.next_rip()
+pub fn lands_in_itself(target: u64, start: u64, next: u64) -> bool {
+    target >= start && target < next + 7 && target != next
 }
 
 /// Adjusts `case` for the instruction; `aimed` are its memory accesses and where they go.
@@ -216,8 +214,9 @@ fn targets(
     aimed: &[(UsedMemory, u64)],
     case: &mut Case,
 ) {
-    let mut target = landing(random, case);
-    if target == case.next_rip() && !is_near(instruction) {
+    let (start, next) = (case.state.registers.rip, case.next_rip());
+    let mut target = landing(random, case.mode, start, next);
+    if target == next && !is_near(instruction) {
         // What follows is code for the mode that the transfer may leave.
         target += 16;
     }
