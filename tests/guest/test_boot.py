@@ -30,7 +30,7 @@ def machine(kernel: Path, initrd: Path, memory: str = "256M", cpus: int = 1) -> 
     )
 
 
-@pytest.mark.parametrize(("memory", "cpus"), [("128M", 1), ("1G", 2), ("4G", 2)])
+@pytest.mark.parametrize(("memory", "cpus"), [("128M", 1), ("1G", 2), ("4G", 4)])
 def test_the_guest_has_the_cpus_and_the_memory_it_was_given(
     memory: str, cpus: int, debian_kernel: Path, busybox_initrd: MakeInitrd
 ) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import wardian
+from fuzz.streams import states
 from fuzz.streams.run import counted
 from tests.guest.micro import runner
 
@@ -144,3 +145,9 @@ def test_random_instruction_streams() -> None:
     seeds = range(20)
     print("seeds", seeds)
     assert counted(seeds).total() == len(seeds)
+
+
+def test_random_code_from_random_states() -> None:
+    ended = states.run(seed=2026, cases=3000)
+    assert ended["ended by shutdown"] > 1000
+    assert min(number for name, number in ended.items() if name.startswith("mode")) > 100
