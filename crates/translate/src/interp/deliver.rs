@@ -5,11 +5,9 @@ use wardian_engine::state::Segment;
 use super::run::address_fault;
 
 use crate::cpu::exception::{Exception, Exec, Stop, StopReason, vector};
-use crate::cpu::int::Int;
 use crate::cpu::registers::{RIP, RSP};
 use crate::cpu::segment::{SegmentExt, index, system_type};
 use crate::cpu::{Cpu, flags};
-use crate::mmu::canonical;
 
 /// Deliveries that may fail before one succeeds. A double fault, and a benign exception and a page
 /// fault before it, are at most four.
@@ -29,22 +27,9 @@ pub(crate) enum Source {
 
 impl Source {
     /// The EXT bit of error codes of faults that happen during delivery.
-    fn ext(self) -> u32 {
+    pub(super) fn ext(self) -> u32 {
         u32::from(self != Self::Software)
     }
-}
-
-/// A stack being built for a handler before anything of the vCPU changes.
-struct Frame {
-    /// Offset of the top.
-    pointer: u64,
-    /// The segment it is in.
-    stack: Segment,
-    /// Bytes per item.
-    width: u64,
-    /// Whether the accesses are user accesses.
-    user: bool,
-    ext: u32,
 }
 
 impl Cpu {
@@ -192,145 +177,6 @@ impl Cpu {
         Ok(code)
     }
 
-    fn enter_long(
-        &mut self,
-        code: Segment,
-        offset: u64,
-        kind: u32,
-        ist: u8,
-        source: Source,
-    ) -> Exec {
-        let level = (code.selector & 3) as u8;
-        let inner = level < self.cpl;
-        let top = if ist != 0 {
-            self.tss_stack_long(0x24 + u64::from(ist - 1) * 8, source.ext())?
-        } else if inner {
-            self.tss_stack_long(4 + u64::from(level) * 8, source.ext())?
-        } else {
-            self.regs[RSP]
-        };
-        if !canonical(top) {
-            return self.fault(vector::SS, Some(source.ext()));
-        }
-        if !canonical(offset) {
-            return self.gp(source.ext());
-        }
-        let mut frame = Frame {
-            pointer: top & !15,
-            stack: Segment::default(),
-            width: 8,
-            user: level == 3,
-            ext: source.ext(),
-        };
-        let ss = self.seg[index::SS].selector;
-        let items = [
-            u64::from(ss),
-            self.regs[RSP],
-            self.flags_image(source),
-            u64::from(self.seg[index::CS].selector),
-            self.rip(),
-        ];
-        for item in items {
-            self.frame_push(&mut frame, item)?;
-        }
-        if let Source::Exception {
-            error: Some(error), ..
-        } = source
-        {
-            self.frame_push(&mut frame, u64::from(error))?;
-        }
-        self.regs[RSP] = frame.pointer;
-        if inner {
-            self.set_segment(index::SS, Segment::null(u16::from(level)));
-        }
-        self.set_cpl(level);
-        self.set_segment(index::CS, code);
-        self.regs[RIP] = offset;
-        self.enter_handler(kind);
-        Ok(())
-    }
-
-    fn enter_legacy(
-        &mut self,
-        code: Segment,
-        offset: u64,
-        kind: u32,
-        wide: bool,
-        source: Source,
-    ) -> Exec {
-        let ext = source.ext();
-        let level = (code.selector & 3) as u8;
-        let from_virtual = self.system_flags & flags::VM != 0;
-        if from_virtual && (level != 0 || code.conforming()) {
-            return self.gp(u32::from(code.selector & !3) | ext);
-        }
-        let inner = level < self.cpl;
-        let width = if wide { 4 } else { 2 };
-        let mut frame = if inner {
-            let (selector, pointer) = self.tss_stack_legacy(level, ext)?;
-            let stack = self.inner_stack_segment(selector, level, ext)?;
-            Frame {
-                pointer,
-                stack,
-                width,
-                user: false,
-                ext,
-            }
-        } else {
-            Frame {
-                pointer: self.regs[RSP],
-                stack: self.seg[index::SS],
-                width,
-                user: level == 3,
-                ext,
-            }
-        };
-        if offset > u64::from(code.limit) {
-            return self.gp(ext);
-        }
-        if from_virtual {
-            for which in [index::GS, index::FS, index::DS, index::ES] {
-                let selector = u64::from(self.seg[which].selector);
-                self.frame_push(&mut frame, selector)?;
-            }
-        }
-        if inner {
-            let ss = u64::from(self.seg[index::SS].selector);
-            self.frame_push(&mut frame, ss)?;
-            let sp = self.regs[RSP];
-            self.frame_push(&mut frame, sp)?;
-        }
-        let items = [
-            self.flags_image(source),
-            u64::from(self.seg[index::CS].selector),
-            self.rip(),
-        ];
-        for item in items {
-            self.frame_push(&mut frame, item)?;
-        }
-        if let Source::Exception {
-            error: Some(error), ..
-        } = source
-        {
-            self.frame_push(&mut frame, u64::from(error))?;
-        }
-        if from_virtual {
-            self.system_flags &= !flags::VM;
-            for which in [index::GS, index::FS, index::DS, index::ES] {
-                self.set_segment(which, Segment::null(0));
-            }
-        }
-        self.set_cpl(level);
-        if inner {
-            self.set_segment(index::SS, frame.stack);
-        }
-        self.set_segment(index::CS, code);
-        self.set_stack_pointer(frame.pointer);
-        self.regs[RIP] = offset;
-        self.enter_handler(kind);
-        Ok(())
-    }
-
     /// Through the interrupt vector table (Intel SDM vol. 3, 20.1.4).
     fn interrupt_real(&mut self, number: u8) -> Exec {
         let at = u64::from(number) * 4;
@@ -360,14 +206,14 @@ impl Cpu {
     }
 
     /// RFLAGS as the handler finds them on its stack.
-    fn flags_image(&self, source: Source) -> u64 {
+    pub(super) fn flags_image(&self, source: Source) -> u64 {
         match source {
             Source::Exception { fault: true, .. } => self.rflags() | flags::RF,
             _ => self.rflags(),
         }
     }
 
-    fn enter_handler(&mut self, kind: u32) {
+    pub(super) fn enter_handler(&mut self, kind: u32) {
         self.step_over = true;
         self.system_flags &= !(flags::TF | flags::NT | flags::RF | flags::VM);
         // Interrupt gates have an even type.
@@ -375,107 +221,6 @@ impl Cpu {
             self.system_flags &= !flags::IF;
         }
         self.system_flags_changed();
-    }
-
-    fn frame_push(&mut self, frame: &mut Frame, value: u64) -> Exec {
-        let pointer = frame.pointer.wrapping_sub(frame.width);
-        if frame.width == 8 {
-            frame.pointer = pointer;
-            let written = self.handler_write(frame, pointer, value);
-            return written.map_err(|stop| self.stack_fault(stop));
-        }
-        let mask = if frame.stack.big() {
-            0xffff_ffff
-        } else {
-            0xffff
-        };
-        let offset = pointer & mask;
-        let last = offset + frame.width - 1;
-        let limit = u64::from(frame.stack.limit);
-        let within = if frame.stack.expand_down() {
-            offset > limit && last <= mask
-        } else {
-            last <= limit
-        };
-        if !within {
-            // A stack that was switched to is named (Intel SDM vol. 3, 6.15, #SS).
-            let new = (frame.stack.selector & 3) as u8 != self.cpl;
-            let selector = if new { frame.stack.selector & !3 } else { 0 };
-            return self.fault(vector::SS, Some(u32::from(selector) | frame.ext));
-        }
-        frame.pointer = frame.pointer & !mask | offset;
-        let gva = frame.stack.base.wrapping_add(offset) & 0xffff_ffff;
-        if frame.width == 4 {
-            self.handler_write(frame, gva, value as u32)
-        } else {
-            self.handler_write(frame, gva, value as u16)
-        }
-    }
-
-    fn handler_write<T: Int>(&mut self, frame: &Frame, gva: u64, value: T) -> Exec {
-        if frame.user {
-            self.write(gva, value)
-        } else {
-            self.system_write(gva, value)
-        }
-    }
-
-    fn tss_error<T>(&mut self, ext: u32) -> Exec<T> {
-        let selector = u32::from(self.seg[index::TR].selector & !3);
-        self.fault(vector::TS, Some(selector | ext))
-    }
-
-    pub(super) fn tss_stack_long(&mut self, offset: u64, ext: u32) -> Exec<u64> {
-        let tss = self.seg[index::TR];
-        if offset + 7 > u64::from(tss.limit) {
-            return self.tss_error(ext);
-        }
-        self.system_read(tss.base.wrapping_add(offset))
-    }
-
-    /// SS:ESP for a privilege level from a 16- or 32-bit TSS.
-    pub(super) fn tss_stack_legacy(&mut self, level: u8, ext: u32) -> Exec<(u16, u64)> {
-        let tss = self.seg[index::TR];
-        if tss.attributes & 8 != 0 {
-            let at = 4 + u64::from(level) * 8;
-            if at + 5 > u64::from(tss.limit) {
-                return self.tss_error(ext);
-            }
-            let pointer = self.system_read::<u32>(tss.base.wrapping_add(at))?;
-            let selector = self.system_read::<u16>(tss.base.wrapping_add(at + 4))?;
-            Ok((selector, u64::from(pointer)))
-        } else {
-            let at = 2 + u64::from(level) * 4;
-            if at + 3 > u64::from(tss.limit) {
-                return self.tss_error(ext);
-            }
-            let pointer = self.system_read::<u16>(tss.base.wrapping_add(at))?;
-            let selector = self.system_read::<u16>(tss.base.wrapping_add(at + 2))?;
-            Ok((selector, u64::from(pointer)))
-        }
-    }
-
-    /// The stack segment for a more privileged level (Intel SDM vol. 3, 6.12.1).
-    pub(super) fn inner_stack_segment(
-        &mut self,
-        selector: u16,
-        level: u8,
-        ext: u32,
-    ) -> Exec<Segment> {
-        let error = u32::from(selector & !3) | ext;
-        if selector & !3 == 0 {
-            return self.fault(vector::TS, Some(ext));
-        }
-        let raw = self.descriptor_or(selector, vector::TS, ext)?;
-        let stack = Segment::from_descriptor(selector, raw);
-        if (selector & 3) as u8 != level || stack.dpl() != level || !stack.writable() {
-            return self.fault(vector::TS, Some(error));
-        }
-        if !stack.present() {
-            return self.fault(vector::SS, Some(error));
-        }
-        self.mark_accessed(selector, raw)?;
-        Ok(stack)
     }
 }
 

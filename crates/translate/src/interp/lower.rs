@@ -6,7 +6,7 @@ use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction, Mnemonic, OpK
 use super::op::{Addressing, Extra, Handler, Op};
 use super::{
     alu, atomic, bits, branch, control, convert, far, flagops, io, legacy, mov, msr, muldiv,
-    protect, shift, stack, string, syscall, trap, vector, xsave,
+    protect, segload, shift, stack, string, syscall, trap, vector, xsave,
 };
 use crate::cpu::exception::Exec;
 use crate::cpu::registers::offset_of;
@@ -182,6 +182,7 @@ fn lower(cpu: &mut Cpu, ins: &Instruction) -> Option<Lowered> {
         .or_else(|| legacy::lower(ins))
         .or_else(|| trap::lower(ins))
         .or_else(|| syscall::lower(ins))
+        .or_else(|| segload::lower(ins))
         .or_else(|| far::lower(ins))
         .or_else(|| protect::lower(ins))
         .or_else(|| control::lower(ins))

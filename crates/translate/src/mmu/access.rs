@@ -10,9 +10,9 @@ use wardian_memory::PageRef;
 
 use super::tlb::Table;
 use super::walk::{Intent, Translated, canonical};
+use crate::cpu::Cpu;
 use crate::cpu::exception::{Exec, Stop, StopReason, vector};
 use crate::cpu::int::Int;
-use crate::cpu::Cpu;
 
 /// Where an operand lies in this process.
 #[derive(Clone, Copy)]
