@@ -3,7 +3,6 @@
 use wardian_engine::state::Segment;
 
 use super::run::address_fault;
-
 use crate::cpu::exception::{Exception, Exec, Stop, StopReason, vector};
 use crate::cpu::registers::{RIP, RSP};
 use crate::cpu::segment::{SegmentExt, index, system_type};
