@@ -13,7 +13,7 @@ unexport CMD
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo guest build test lint format typecheck pytest cargo-test bench boots fuzz-cpu fuzz-boot fuzz-bus \
-	fuzz-streams clean
+	fuzz-plant fuzz-streams clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ boots: ## boot the stock kernel COUNT=50 times in a row and count the clean boot
 fuzz-cpu: ## one instruction at a time, host CPU against interpreter; ARGS="--help" lists options
 	@$(PYTHON) -m tools.setup checks
 	cargo run --quiet --release -p wardian-fuzz-cpu -- $(ARGS)
+
+fuzz-plant: ## plant ten wrong semantics in copies of the interpreter; fuzz-cpu must catch each
+	@$(PYTHON) -m tools.setup checks
+	fuzz/cpu/planted.sh $(ARGS)
 
 fuzz-boot: ## hostile kernels and initrds against the boot loaders; ARGS="--help" lists options
 	@$(PYTHON) -m tools.setup checks
