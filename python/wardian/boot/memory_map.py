@@ -25,7 +25,7 @@ from enum import IntEnum
 from typing import Final
 
 from wardian.base.errors import CallerError
-from wardian.base.units import MIB
+from wardian.base.units import MIB, format_size
 
 PAGE: Final = 4096
 
@@ -118,8 +118,8 @@ class RamLayout:
         if size % PAGE or size > MAX_RAM:
             raise CallerError(
                 "BOOT_MEMORY_SIZE",
-                f"Memory must be whole pages of {PAGE} bytes, at most {MAX_RAM // MIB} MiB; "
-                f"{size} bytes is not.",
+                f"Memory must be whole pages of {PAGE} bytes, at most {format_size(MAX_RAM)}; "
+                f"{format_size(size)} is not.",
             )
         low = min(size, LOW_RAM_LIMIT)
         return cls(low, size - low)
