@@ -34,7 +34,7 @@ for shown in "uname -a" nproc "free -m"; do
     echo "# $shown"
     $shown
 done
-if [ -s {_USER_COMMAND} ]; then
+if [ -e {_USER_COMMAND} ]; then
     printf '# '
     cat {_USER_COMMAND}
     sh {_USER_COMMAND}
@@ -51,9 +51,8 @@ def run_demo(command: str) -> int:
     with Progress() as progress:
         progress.stage("getting the distribution's kernel and busybox")
         kernel = debian_kernel()
-        initrd = busybox_initrd(
-            busybox(), _SCRIPT, {_USER_COMMAND: GuestFile(command.encode() + b"\n")}
-        )
+        user = {_USER_COMMAND: GuestFile(command.encode() + b"\n")} if command else {}
+        initrd = busybox_initrd(busybox(), _SCRIPT, user)
         with tempfile.TemporaryDirectory(prefix="wardian-demo-") as scratch:
             image = Path(scratch) / "initrd.img"
             image.write_bytes(initrd)
