@@ -58,8 +58,10 @@ class EscapeKeys:
                     plain.append(key)
                 continue
             self._escaped = False
-            # A Ctrl held down a little too long turns the letter into its control character.
-            command = KEYS.get(key) or KEYS.get(key | 0x60)
+            # A Ctrl held down a little too long turns the letter into its control character, and
+            # Caps Lock into its capital. Digits share their low bits with letters: they mean none.
+            letter = key if 0x20 <= key < 0x40 else key | 0x60
+            command = KEYS.get(key) or KEYS.get(letter)
             if key == ESCAPE:
                 plain.append(ESCAPE)
             elif command:

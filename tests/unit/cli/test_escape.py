@@ -22,6 +22,9 @@ ESC = bytes([ESCAPE])
         (b"x" + ESC + ESC + b"y", [b"x" + ESC + b"y"]),
         (ESC + b"zrest", [b"rest"]),
         (ESC + b"\x11", [Command.QUIT]),
+        (ESC + b"Q", [Command.QUIT]),
+        (ESC + b"1", []),
+        (b"".join(ESC + bytes([digit]) for digit in b"0123456789") + b"a", [b"a"]),
         (b"\x03\x1b[A", [b"\x03\x1b[A"]),
     ],
 )
