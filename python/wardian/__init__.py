@@ -1,4 +1,4 @@
-"""Wardian: boot and hold whole x86-64 machines, with hardware virtualization or without.
+"""Wardian: boot and hold whole x86-64 machines, without hardware virtualization.
 
     import wardian
 

@@ -13,11 +13,12 @@ from wardian.base.errors import CallerError
 from wardian.base.units import MIB
 from wardian.cli.escape import ESCAPE_NAME
 from wardian.cpu.choice import AUTO, ENGINES
+from wardian.cpu.contract import MAX_VCPUS
 from wardian.cpu.models import DEFAULT_MODEL, MODELS
 from wardian.machine.spec import DEFAULT_APPEND, DEFAULT_MEMORY, OnReset
 
 OVERVIEW = """\
-wardian: whole x86-64 machines, with hardware virtualization or without
+wardian: whole x86-64 machines, without hardware virtualization
 
 Usage:
   wardian run --kernel FILE [...]   boot a machine; its console is this terminal
@@ -25,8 +26,8 @@ Usage:
   wardian --version
   wardian COMMAND --help
 
-Example, with a kernel and an initial RAM disk of this host:
-  wardian run --kernel /boot/vmlinuz --initrd /boot/initrd.img --memory 1G --cpus 2
+Example:
+  wardian run --kernel vmlinuz --initrd initrd.img --memory 1G --cpus 2
 """
 
 _RUN_EPILOG = f"""\
@@ -41,8 +42,9 @@ exit status:
   0    the guest switched the machine off, or reset it under --on-reset exit, or you quit
   1    the guest failed (a triple fault), or the machine did
   2    what was asked for cannot be; one line says why
-  130  Ctrl-C; likewise 143 for SIGTERM
-  With --debug-exit, the status that the guest wrote to port 0xF4.
+  130  Ctrl-C; likewise 143 for SIGTERM and 129 for SIGHUP
+  141  nobody reads the output any more
+  With --debug-exit, a guest that writes V to port 0xF4 ends with 2 V + 1, as under QEMU.
 """
 
 
@@ -99,7 +101,9 @@ def run_parser() -> _Parser:
         default=f"{DEFAULT_MEMORY // MIB}M",
         help="like 512M or 2G (default: %(default)s)",
     )
-    machine.add_argument("--cpus", metavar="N", default="1", help="1 to 64 (default: %(default)s)")
+    machine.add_argument(
+        "--cpus", metavar="N", default="1", help=f"1 to {MAX_VCPUS} (default: %(default)s)"
+    )
     machine.add_argument(
         "--engine",
         metavar="NAME",
