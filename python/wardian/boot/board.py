@@ -20,7 +20,6 @@ RESET_VALUE: Final = 6
 COM1_PORT: Final = 0x3F8
 COM1_GSI: Final = 4
 RTC_PORT: Final = 0x70
-RTC_GSI: Final = 8
 #: The byte of CMOS RAM with the century.
 RTC_CENTURY: Final = 0x32
 #: The 8254's interrupt is ISA IRQ 0 but arrives at I/O APIC input 2, as on every PC.

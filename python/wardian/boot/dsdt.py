@@ -12,7 +12,6 @@ from wardian.boot.board import (
     COM1_PORT,
     PCI_CONFIG_PORT,
     PM1_EVENT,
-    RTC_GSI,
     RTC_PORT,
     SLP_TYP_S5,
     pci_intx_gsi,
@@ -102,9 +101,9 @@ def _serial() -> bytes:
 
 
 def _clock() -> bytes:
-    """The real-time clock (PNP0B00)."""
+    """The real-time clock (PNP0B00). No interrupt: the device has no line connected."""
     return aml.device(
         "RTC0",
         aml.name("_HID", aml.eisa_id("PNP0B00")),
-        aml.name("_CRS", aml.resources(aml.io(RTC_PORT, 2), aml.irq(RTC_GSI))),
+        aml.name("_CRS", aml.resources(aml.io(RTC_PORT, 2))),
     )

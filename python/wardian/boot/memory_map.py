@@ -39,7 +39,6 @@ CMDLINE: Final = 0x2_0000
 CMDLINE_ROOM: Final = 0x1_0000
 
 EBDA: Final = 0x9_FC00
-LEGACY_HOLE: Final = 0xA_0000
 #: ACPI 6.5, 5.2.5.1: on a PC the RSDP is found on a 16-byte boundary from here to 1 MiB.
 ACPI_TABLES: Final = 0xE_0000
 ACPI_TABLES_END: Final = 0xF_0000

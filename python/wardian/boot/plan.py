@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from wardian.base.errors import CallerError
 from wardian.boot import bzimage, multiboot, pvh
+from wardian.boot.board import COM1_PORT
 from wardian.boot.entry import State
 from wardian.boot.fields import Fields
 from wardian.boot.memory_map import BDA, EBDA, RamLayout
@@ -81,7 +82,7 @@ def plan_boot(
 def _bios_data_area() -> bytes:
     """What boot loaders leave for kernels that look for COM1 and for the end of usable memory."""
     area = bytearray(0x16)
-    area[0x00:0x02] = (0x3F8).to_bytes(2, "little")  # first serial port
+    area[0x00:0x02] = COM1_PORT.to_bytes(2, "little")  # first serial port
     area[0x0E:0x10] = (EBDA >> 4).to_bytes(2, "little")  # segment of the extended BDA
     area[0x13:0x15] = (EBDA >> 10).to_bytes(2, "little")  # KiB of conventional memory
     return bytes(area)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from wardian.boot import board
 from wardian.boot.board import pci_intx_gsi
-from wardian.devices import acpi_pm
+from wardian.devices import acpi_pm, pci, reset_control, rtc, serial
 
 
 def test_pci_pins_spread_over_gsi_16_to_23() -> None:
@@ -16,3 +16,10 @@ def test_pci_pins_spread_over_gsi_16_to_23() -> None:
 def test_power_management_is_where_the_device_is() -> None:
     assert board.PM1_EVENT == acpi_pm.PM_BASE
     assert board.SLP_TYP_S5 == acpi_pm.S5_SLEEP_TYPE
+
+
+def test_ports_are_where_the_devices_are() -> None:
+    assert board.COM1_PORT == serial.COM1_BASE
+    assert board.RTC_PORT == rtc.RTC_BASE
+    assert board.RESET_PORT == reset_control.RESET_PORT
+    assert board.PCI_CONFIG_PORT == pci.CONFIG_PORT

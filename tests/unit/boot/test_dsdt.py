@@ -29,6 +29,11 @@ def test_devices_have_their_plug_and_play_ids() -> None:
         assert aml.eisa_id(ident) in block
 
 
+def test_the_clock_announces_no_interrupt() -> None:
+    # The device has no line: a driver that waited for IRQ 8 would wait for ever.
+    assert aml.resources(aml.io(0x70, 2)) in dsdt.definition_block()
+
+
 @pytest.mark.skipif(not shutil.which("iasl"), reason="acpica-tools is not installed")
 def test_acpicas_compiler_reads_it_back(tmp_path: Path) -> None:
     (table,) = (data for _, data in acpi_tables(1) if data.startswith(b"DSDT"))
