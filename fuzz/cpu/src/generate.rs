@@ -25,6 +25,8 @@ const EPOCHS: u64 = 2;
 const ENCODINGS: u64 = 3;
 /// Status flags and DF.
 const FLAGS: u64 = 0xcd5;
+/// AC: operands that are not aligned raise #AC.
+pub(crate) const ALIGNMENT_CHECK: u64 = 1 << 18;
 
 /// A case, its decoding, and what the rules say about it.
 #[derive(Debug)]
@@ -138,6 +140,9 @@ fn fill_registers(random: &mut Random, case: &mut Case) {
         case.state.registers.gpr[4] = stack;
     }
     case.state.registers.rflags |= random.bits() & FLAGS;
+    if random.one_in(32) {
+        case.state.registers.rflags |= ALIGNMENT_CHECK;
+    }
     let image = &mut case.state.xsave.0;
     let control = random.bits();
     let mut fcw = 0x37f | (control as u16 & 0x0f00);

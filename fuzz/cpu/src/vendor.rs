@@ -6,10 +6,11 @@ use iced_x86::{
 
 use crate::compare::{is_masked, is_unordered};
 use crate::flags::{count, width};
+use crate::generate::ALIGNMENT_CHECK;
 use crate::layout::{CODE_BASE, CODE_LEN, PAGE};
 use crate::operands::segment_base;
 use crate::rules::{Treatment, prefixes};
-use crate::state::{Case, Mode, X87_REGISTERS, XMM_REGISTERS};
+use crate::state::{Case, MXCSR, Mode, X87_REGISTERS, XMM_REGISTERS};
 
 /// Why the case is not compared, if it is not. The CPU models are Intel's and the host may be
 /// AMD's: where the manuals differ, or leave it to the implementation, nobody is wrong. `accesses` are
@@ -20,10 +21,21 @@ pub fn vendor_difference(
     accesses: &[(UsedMemory, u64)],
     treatment: Treatment,
 ) -> Option<&'static str> {
-    undefined_result(instruction, case, accesses, treatment)
+    known_limit(instruction, case)
+        .or_else(|| undefined_result(instruction, case, accesses, treatment))
         .or_else(|| vendor_form(instruction, case, accesses))
         .or_else(|| vendor_addressing(instruction, case, accesses))
+        .or_else(|| vendor_alignment(instruction, case, accesses))
         .or_else(|| vendor_near_branch(instruction, case))
+}
+
+/// What the interpreter is known not to do as a processor does.
+fn known_limit(instruction: &Instruction, case: &Case) -> Option<&'static str> {
+    const UNDERFLOW_MASK: u8 = 1 << 3;
+    let image = &case.state.xsave.0;
+    let unmasked = image[MXCSR + 1] & UNDERFLOW_MASK == 0;
+    (instruction.mnemonic() == Mnemonic::Vcvtps2ph && unmasked)
+        .then_some("an exact denormal of half precision does not raise an unmasked underflow")
 }
 
 fn undefined_result(
@@ -203,16 +215,9 @@ fn vendor_addressing(
         if wraps_16 && is_masked(instruction) {
             return Some("whether each lane's address is 16 bits wide is not said");
         }
-        let selector = matches!(
-            instruction.code(),
-            Code::Pushd_ES
-                | Code::Pushd_CS
-                | Code::Pushd_SS
-                | Code::Pushd_DS
-                | Code::Pushd_FS
-                | Code::Pushd_GS
-        );
-        if selector && accesses.iter().any(|(_, linear)| linear % PAGE > PAGE - 4) {
+        if pushes_selector(instruction)
+            && accesses.iter().any(|(_, linear)| linear % PAGE > PAGE - 4)
+        {
             return Some("AMD writes 32 bits where Intel writes 16");
         }
         return None;
@@ -230,6 +235,42 @@ fn vendor_addressing(
         near && segment_base(memory.segment()) != 0 && is_canonical(linear.wrapping_add(reach))
     });
     carried.then_some("AMD refuses a non-canonical offset even if base and offset are canonical")
+}
+
+/// Where RFLAGS.AC asks for aligned operands.
+fn vendor_alignment(
+    instruction: &Instruction,
+    case: &Case,
+    accesses: &[(UsedMemory, u64)],
+) -> Option<&'static str> {
+    if case.state.registers.rflags & ALIGNMENT_CHECK == 0 {
+        return None;
+    }
+    let vector = accesses.iter().any(|(memory, linear)| {
+        let size = memory.memory_size().size() as u64;
+        size >= 16 && linear % size.min(32) != 0
+    });
+    if vector {
+        return Some("Intel checks operands of up to eight bytes, AMD larger ones, too");
+    }
+    if instruction.mnemonic() == Mnemonic::Maskmovq {
+        return Some("the interpreter stores single bytes, which are always aligned");
+    }
+    let stack = instruction.mnemonic() == Mnemonic::Enter || pushes_selector(instruction);
+    stack.then_some("AMD checks the whole slot, and where ENTER will put the top of the stack")
+}
+
+/// Whether the instruction is a push of a segment register into a slot of four bytes.
+fn pushes_selector(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.code(),
+        Code::Pushd_ES
+            | Code::Pushd_CS
+            | Code::Pushd_SS
+            | Code::Pushd_DS
+            | Code::Pushd_FS
+            | Code::Pushd_GS
+    )
 }
 
 fn vendor_near_branch(instruction: &Instruction, case: &Case) -> Option<&'static str> {

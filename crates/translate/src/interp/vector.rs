@@ -100,6 +100,7 @@ fn execute(cpu: &mut Cpu, op: &Op) -> Exec {
         if gva & (u64::from(host.mem_align) - 1) != 0 {
             return cpu.gp(0);
         }
+        cpu.check_operand(gva, size as u64, checked_alignment(size))?;
         if host.mem_write {
             cpu.probe_write(gva, size as u64)?;
         }
@@ -124,6 +125,19 @@ fn execute(cpu: &mut Cpu, op: &Op) -> Exec {
         Outcome::X87Pending => cpu.fault(vector::MF, None),
         Outcome::SimdException if cpu.cr4 & cr::CR4_OSXMMEXCPT != 0 => cpu.fault(vector::XM, None),
         Outcome::SimdException => cpu.undefined(),
+    }
+}
+
+/// The alignment of an operand of `size` bytes where RFLAGS.AC asks for one (Intel SDM vol. 3, table
+/// 6-7); vectors of 16 bytes and more are not asked (vol. 2, 2.7).
+fn checked_alignment(size: usize) -> u64 {
+    match size {
+        2 | 4 | 8 => size as u64,
+        // x87: double extended, and the environment and state images of both operand sizes.
+        10 => 8,
+        14 | 94 => 2,
+        28 | 108 => 4,
+        _ => 1,
     }
 }
 

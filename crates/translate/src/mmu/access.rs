@@ -295,10 +295,28 @@ impl Cpu {
     }
 
     fn check_alignment<T: Int>(&mut self, table: Table, gva: u64) -> Exec {
-        if table == Table::Slow && self.alignment_checked() && gva & (T::BYTES - 1) != 0 {
+        self.check_multiple(table, gva, T::BYTES)
+    }
+
+    fn check_multiple(&mut self, table: Table, gva: u64, alignment: u64) -> Exec {
+        if table == Table::Slow && self.alignment_checked() && gva & (alignment - 1) != 0 {
             return self.fault(vector::AC, Some(0));
         }
         Ok(())
+    }
+
+    /// Faults as an access of `size` bytes does before paging, if alignment is checked at all: for an
+    /// address that is not canonical or no multiple of `alignment`.
+    ///
+    /// # Errors
+    /// #GP, #AC.
+    #[inline(always)]
+    pub(crate) fn check_operand(&mut self, gva: u64, size: u64, alignment: u64) -> Exec {
+        if self.tlb.table != Table::Slow {
+            return Ok(());
+        }
+        self.check_address(gva, size)?;
+        self.check_multiple(Table::Slow, gva, alignment)
     }
 
     fn read_pieces(&mut self, table: Table, gva: u64, out: &mut [u8]) -> Exec {
