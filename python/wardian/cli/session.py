@@ -145,9 +145,12 @@ class Session:
                     # A guest without a driver for the button does nothing at all.
                     say("wardian: pressed the power button.")
                 except WardianError as error:
-                    say(str(error))
+                    say(f"wardian: {error}")
             case Command.STATS:
-                say(describe_stats(self._machine.stats()))
+                try:
+                    say(describe_stats(self._machine.stats()))
+                except WardianError as error:
+                    say(f"wardian: {error}")
             case Command.WINDOW:
                 rows, columns = terminal.size()
                 # The leading space keeps the line out of the history of most shells.

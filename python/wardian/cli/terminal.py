@@ -7,7 +7,7 @@ import signal
 import termios
 import tty
 from contextlib import suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 #: What a guest that ended in mid-screen leaves behind, undone: attributes, a hidden cursor,
@@ -47,12 +47,7 @@ class RawTerminal:
         self._set_raw()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGCONT, self._on_continue or signal.SIG_DFL)
         # An error means that the terminal is gone, and with it the mode.
         with suppress(OSError, termios.error):

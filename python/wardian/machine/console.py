@@ -58,6 +58,8 @@ class Console:
         self._capacity = capacity
         self._waits = when_full is WhenFull.WAIT
         self._closed = False
+        #: All output there ever was, in bytes: unlike the buffer's length, it always grows.
+        self._received = 0
         self._discarded = 0
         self._on_output: Callable[[], None] | None = None
         self._type: Callable[[bytes], None] | None = None
@@ -111,7 +113,7 @@ class Console:
         while True:
             with self._changed:
                 self._wait_for_more(seen, deadline)
-                seen, closed = len(self._output), self._closed
+                seen, closed = self._received, self._closed
                 raw = self._output.decode(errors="surrogateescape")
                 # One character in, one out: the match's positions hold in both texts.
                 text = raw.translate(_SURROGATES)
@@ -192,6 +194,7 @@ class Console:
         with self._changed:
             was_empty = not self._output
             self._output += data
+            self._received += len(data)
             excess = len(self._output) - self._capacity
             if excess > 0:
                 if self._waits:
@@ -205,10 +208,18 @@ class Console:
         if on_output:
             on_output()
 
-    def wait_for_room(self) -> None:
-        """Holds a vCPU still while the console is full, until it is read or disconnected."""
+    def wait_for_room(self, is_wanted: Callable[[], bool]) -> None:
+        """Holds a vCPU still while the console is full, until it is read or disconnected.
+
+        `is_wanted` says whether the vCPU has something else to do; `look_again` makes it heard.
+        """
         with self._changed:
-            self._wait_for(lambda: not self.full or self._type is None)
+            self._wait_for(lambda: not self.full or self._type is None or is_wanted())
+
+    def look_again(self) -> None:
+        """Makes the vCPUs in `wait_for_room` ask again whether they are wanted."""
+        with self._changed:
+            self._changed.notify_all()
 
     def connect(self, type_in: Callable[[bytes], None], unread: Callable[[], int]) -> None:
         """Gives the keyboard to a serial port, and to it whatever was typed ahead.
@@ -248,9 +259,9 @@ class Console:
             self._waiters -= 1
 
     def _wait_for_more(self, seen: int, deadline: float) -> None:
-        """Waits until there is other output than the `seen` bytes, or the machine ends."""
+        """Waits until more output has come than the `seen` bytes, or the machine ends."""
         self._wait_for(
-            lambda: len(self._output) != seen or self._closed,
+            lambda: self._received != seen or self._closed,
             max(0.0, deadline - time.monotonic()),
         )
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+from wardian.base.errors import HostError
+from wardian.cpu.contract import Vcpu
 from wardian.machine.board import Board
 from wardian.machine.console import Console
-from wardian.machine.exit import MachineExit
+from wardian.machine.exit import ExitReason, MachineExit
 from wardian.machine.stats import LifeStats
 from wardian.machine.vcpu_thread import VcpuThread
 from wardian.machine.wiring import End
+
+T = TypeVar("T")
 
 #: A vCPU answers questions at its next instruction boundary, or when its device access is done.
 _ANSWER_S = 5.0
@@ -32,11 +36,24 @@ class Life:
             for index, vcpu in enumerate(self.board.vcpus)
         )
 
-    def start(self) -> None:
-        """Powers on: every vCPU enters the guest or waits for its start-up IPI."""
+    def start(self, *others: threading.Thread) -> None:
+        """Powers on: every vCPU enters the guest or waits for its start-up IPI; `others` start too.
+
+        Errors: `HostError` HOST_THREADS where the host refuses a thread; this life is over then.
+        """
         self._console.connect(self.board.type_in, self.board.unread)
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+            for other in others:
+                other.start()
+        except RuntimeError as error:
+            # A limit on processes, as containers have it.
+            self.end(MachineExit(ExitReason.ENGINE_FAILURE, str(error)))
+            self.wait()
+            raise HostError(
+                "HOST_THREADS", f"This host refuses the machine a thread: {error}."
+            ) from error
 
     def end(self, exit: MachineExit) -> None:
         """Ends this life for the reason in `exit`, unless it has ended for another already.
@@ -63,15 +80,28 @@ class Life:
         return self._exit
 
     def stats(self) -> LifeStats:
-        """Counters so far. Waits for every vCPU to reach an instruction boundary."""
-        answers = [thread.ask(lambda vcpu: vcpu.stats()) for thread in self._threads]
+        """Counters so far. Waits for every vCPU to reach an instruction boundary.
+
+        Errors: `HostError` MACHINE_BUSY when one does not in time.
+        """
         return LifeStats(
-            vcpus=tuple(answer.result(_ANSWER_S) for answer in answers),
+            vcpus=self._ask(lambda vcpu: vcpu.stats()),
             vm=self.board.vm.stats(),
             ranges=self.board.bus.counts(),
         )
 
     def vcpu_states(self) -> tuple[dict[str, Any], ...]:
-        """The architectural state of every vCPU, each at an instruction boundary of its own."""
-        answers = [thread.ask(lambda vcpu: vcpu.get_state()) for thread in self._threads]
-        return tuple(answer.result(_ANSWER_S) for answer in answers)
+        """The architectural state of every vCPU, each at an instruction boundary of its own.
+
+        Errors: those of `stats`.
+        """
+        return self._ask(lambda vcpu: vcpu.get_state())
+
+    def _ask(self, question: Callable[[Vcpu], T]) -> tuple[T, ...]:
+        answers = [thread.ask(question) for thread in self._threads]
+        try:
+            return tuple(answer.result(_ANSWER_S) for answer in answers)
+        except TimeoutError:
+            raise HostError(
+                "MACHINE_BUSY", f"A vCPU has not answered within {_ANSWER_S:g} s."
+            ) from None

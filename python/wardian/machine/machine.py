@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from wardian.base.errors import BugError, CallerError, GuestError, WardianError
+from wardian.base.errors import BugError, CallerError, GuestError, HostError, WardianError
 from wardian.base.units import parse_size
 from wardian.cpu.models import DEFAULT_MODEL
 from wardian.cpu.preflight import HostFacts, gather_host
+from wardian.machine.at_exit import stop_at_exit
 from wardian.machine.builder import build_board
 from wardian.machine.console import Console
 from wardian.machine.engine import CreateVm, core_vm, engine_errors
@@ -54,7 +54,8 @@ class Machine:
 
     Errors of the constructor: see `MachineSpec`. Errors of `start`: `CallerError` SPEC_FILE_...
     (the files), SPEC_MEMORY_HOST (memory the host has not got), BOOT_... (not a kernel, does not
-    fit), or why an engine that was asked for cannot run; `HostError` HOST_NO_ENGINE.
+    fit), or why an engine that was asked for cannot run; `HostError` HOST_NO_ENGINE,
+    HOST_THREADS (no thread for a vCPU), or what the engine could not get from the host.
     """
 
     def __init__(
@@ -126,12 +127,7 @@ class Machine:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     # ---- life cycle
@@ -147,11 +143,15 @@ class Machine:
                 raise CallerError("MACHINE_ENDED", "A machine runs once; make a new one.")
             if self._life:
                 return
-            self._started_s = time.monotonic()
+            supervisor = threading.Thread(target=self._supervise, name="machine", daemon=True)
             self._life = self._new_life()
-            self._life.start()
-            self._supervisor = threading.Thread(target=self._supervise, name="machine", daemon=True)
-            self._supervisor.start()
+            try:
+                self._life.start(supervisor)
+            except HostError:
+                self._life = None
+                raise
+            self._supervisor, self._started_s = supervisor, time.monotonic()
+            stop_at_exit(self)
 
     def wait(self, timeout: float | None = None) -> MachineExit:
         """Waits until the machine has ended, and returns why.
@@ -205,7 +205,7 @@ class Machine:
         return life.board.description if life else ""
 
     def stats(self) -> MachineStats:
-        """What the machine has done so far; after its end, what it had done by then."""
+        """What the machine has done until now or its end. Errors: `HostError` MACHINE_BUSY."""
         with self._lock:
             life, stats = self._life, self._last_stats
         if life:
@@ -224,7 +224,7 @@ class Machine:
         """The registers of every vCPU, for debugging; after the end, the last they had.
 
         The keys are those of `wardian._core.Vcpu.get_state`. vCPUs are not stopped together:
-        each state is consistent, the set of them need not be.
+        each state is consistent, the set of them need not be. Errors: those of `stats`.
         """
         with self._lock:
             life, states = self._life, self._last_states
@@ -255,28 +255,27 @@ class Machine:
             self._remember(life)
             with self._lock:
                 self._life = None
-                last = self._stopping or not self._reboots_after(exit)
+                if self._stopping and self._reboots_after(exit):
+                    exit = MachineExit(ExitReason.STOPPED)
             # The old board's memory is free before the next board takes its own.
             del life
-            if last:
+            if not self._reboots_after(exit):
                 self._finish(exit)
                 return
             try:
                 following = self._new_life()
-            except WardianError as error:
+                with self._lock:
+                    self._life = following
+                    self._resets += 1
+                    if self._stopping:
+                        following.end(MachineExit(ExitReason.STOPPED))
+                following.start()
+                del following
+            except BaseException as error:
+                if not isinstance(error, WardianError):
+                    log.exception("the machine could not be built again")
                 self._finish(MachineExit(ExitReason.ENGINE_FAILURE, f"cannot reboot: {error}"))
                 return
-            except BaseException as error:
-                log.exception("the machine could not be built again")
-                self._finish(MachineExit(ExitReason.ENGINE_FAILURE, f"cannot reboot: {error!r}"))
-                return
-            with self._lock:
-                self._life = following
-                self._resets += 1
-                if self._stopping:
-                    following.end(MachineExit(ExitReason.STOPPED))
-            following.start()
-            del following
 
     def _reboots_after(self, exit: MachineExit) -> bool:
         return exit.reason is ExitReason.RESET and self.spec.on_reset is OnReset.REBOOT
@@ -289,6 +288,7 @@ class Machine:
             log.exception("the last state of the machine cannot be read")
 
     def _finish(self, exit: MachineExit) -> None:
+        self._life = None
         self._exit = exit
         self._ended_s = time.monotonic()
         self._done.set()

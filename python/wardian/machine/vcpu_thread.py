@@ -69,16 +69,17 @@ class VcpuThread:
         )
 
     def start(self) -> None:
-        """Enters the guest."""
+        """Enters the guest. Raises `RuntimeError` where the host refuses a thread."""
         self._thread.start()
 
     def kick(self) -> None:
-        """Makes the vCPU leave the guest soon, or not enter it."""
+        """Makes the vCPU leave the guest, or its wait for the console, soon, or not enter it."""
         self._vcpu.kick()
+        self._console.look_again()
 
     def join(self) -> None:
-        """Waits until the thread has ended. Does nothing on the thread itself."""
-        if self._thread is not threading.current_thread():
+        """Waits until the thread has ended. Does nothing on itself, or before its start."""
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def ask(self, question: Callable[[Vcpu], T]) -> Future[T]:
@@ -105,6 +106,9 @@ class VcpuThread:
         else:
             put()
         return answer
+
+    def _is_asked(self) -> bool:
+        return not self._requests.empty()
 
     def _answer(self) -> None:
         while True:
@@ -135,13 +139,15 @@ class VcpuThread:
             if kind in _WRITES:
                 routes[token].write(offset, size, value)
                 if console.full:
-                    console.wait_for_room()
+                    console.wait_for_room(self._is_asked)
             elif kind in _READS:
                 complete_read(routes[token].read(offset, size))
             elif kind == INTERRUPTED:
                 self._answer()
                 if ended.is_set():
                     return
+                if console.full:
+                    console.wait_for_room(self._is_asked)
             else:
                 end(self._last_words(kind))
                 if ended.is_set():

@@ -130,7 +130,7 @@ def test_a_console_that_waits_loses_nothing() -> None:
     console.connect(lambda typed: None, lambda: 0)
     console.put(b"0123456789")
     was_full = console.full
-    waiter = threading.Thread(target=console.wait_for_room)
+    waiter = threading.Thread(target=console.wait_for_room, args=[lambda: False])
     waiter.start()
     assert console.read_bytes() == b"0123456789"
     waiter.join(timeout=10)
@@ -142,7 +142,7 @@ def test_disconnecting_frees_whoever_waits_for_room() -> None:
     console = Console(capacity=1, when_full=WhenFull.WAIT)
     console.connect(lambda typed: None, lambda: 0)
     console.put(b"0123")
-    waiter = threading.Thread(target=console.wait_for_room)
+    waiter = threading.Thread(target=console.wait_for_room, args=[lambda: False])
     waiter.start()
     console.disconnect()
     waiter.join(timeout=10)
@@ -180,3 +180,30 @@ def test_listeners_hear_of_the_first_byte_and_of_the_end() -> None:
     late: list[str] = []
     console.notify(lambda: late.append("call"))
     assert late, "output that is there already is announced at once"
+
+
+def test_expect_wakes_for_output_that_replaces_the_oldest() -> None:
+    console = Console(capacity=8)
+    console.put(b"xxxxxxxx")
+    # Longer than the test waits: a buffer that stays full has news nevertheless.
+    reader = threading.Thread(target=console.expect, args=["login: ", 1e6], daemon=True)
+    reader.start()
+    writer = threading.Timer(0.05, console.put, [b"login: "])
+    writer.start()
+    reader.join(10)
+    assert not reader.is_alive()
+    writer.join()
+
+
+def test_a_vcpu_that_waits_for_room_can_be_called_away() -> None:
+    console = Console(capacity=1, when_full=WhenFull.WAIT)
+    console.connect(lambda data: None, lambda: 0)
+    console.put(b"ab")
+    wanted = threading.Event()
+    waiter = threading.Thread(target=console.wait_for_room, args=[wanted.is_set])
+    waiter.start()
+    wanted.set()
+    console.look_again()
+    waiter.join(10)
+    assert not waiter.is_alive()
+    assert console.full

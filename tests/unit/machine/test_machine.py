@@ -19,7 +19,8 @@ from tests.unit.machine.scripts import (
     say,
     spin,
 )
-from wardian.base.errors import BugError, CallerError
+from wardian.base.errors import BugError, CallerError, HostError
+from wardian.machine import at_exit, life
 from wardian.machine.console import Console, ConsoleClosed, WhenFull
 from wardian.machine.exit import ExitReason, MachineExit
 from wardian.machine.machine import Machine, MachineTimeout
@@ -338,6 +339,96 @@ def test_a_machine_with_a_full_console_can_be_stopped(make_machine: MakeMachine)
     while not console.full:
         time.sleep(0.001)
     machine.stop()
+    assert machine.exit == MachineExit(ExitReason.STOPPED)
+
+
+def test_a_guest_held_by_a_full_console_answers(make_machine: MakeMachine) -> None:
+    def guest(cpu: int) -> Guest:
+        while True:
+            yield from say(b"spam")
+
+    console = Console(capacity=16, when_full=WhenFull.WAIT)
+    with make_machine(guest, console=console) as machine:
+        while not console.full:
+            time.sleep(0.001)
+        for _ in range(3):
+            assert machine.stats().totals["instructions"]
+            assert machine.vcpu_states()
+        assert console.full
+
+
+def test_a_vcpu_that_does_not_answer_is_named(
+    make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def guest(cpu: int) -> Guest:
+        let_go.wait(SOON)
+        yield Halt()
+
+    monkeypatch.setattr(life, "_ANSWER_S", 0.01)
+    with make_machine(guest) as machine:
+        try:
+            with pytest.raises(HostError) as caught:
+                machine.stats()
+            assert caught.value.code == "MACHINE_BUSY"
+        finally:
+            let_go.set()
+
+
+@pytest.mark.parametrize("refused", ["vcpu0", "vcpu1", "machine"])
+def test_a_host_without_threads_refuses_the_start(
+    make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == refused:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    machine = make_machine(spin, spin)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", limited)
+        with pytest.raises(HostError) as caught:
+            machine.start()
+    assert caught.value.code == "HOST_THREADS"
+    assert not machine.running
+    assert not [t for t in threading.enumerate() if t.name in ("vcpu0", "vcpu1", "machine")]
+    assert machine.stats().uptime_s == 0
+    with machine:
+        assert machine.running
+
+
+def test_a_reset_on_a_host_without_threads_ends_the_machine(
+    make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    lives = 0
+
+    def limited(thread: threading.Thread) -> None:
+        nonlocal lives
+        if thread.name == "vcpu0":
+            lives += 1
+            if lives == 2:
+                raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def guest(cpu: int) -> Guest:
+        yield Out(RESET_CONTROL, 6)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with make_machine(guest, on_reset=OnReset.REBOOT) as machine:
+        ended = machine.wait(SOON)
+    assert ended.reason is ExitReason.ENGINE_FAILURE
+    assert "cannot reboot" in ended.detail
+    assert machine.stats().resets == 1
+
+
+def test_a_machine_that_was_left_running_is_stopped_at_exit(make_machine: MakeMachine) -> None:
+    machine = make_machine(spin)
+    machine.start()
+    at_exit.stop_all()
     assert machine.exit == MachineExit(ExitReason.STOPPED)
 
 
