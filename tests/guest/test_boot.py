@@ -35,7 +35,7 @@ def test_the_guest_has_the_cpus_and_the_memory_it_was_given(
     memory: str, cpus: int, debian_kernel: Path, busybox_initrd: MakeInitrd
 ) -> None:
     with machine(debian_kernel, busybox_initrd(_REPORT), memory, cpus) as guest:
-        found = guest.console.expect(r"cpus=(\d+) kib=(\d+)", BOOT_S)
+        found = guest.console.expect(r"cpus=(\d+) kib=(\d+)\s", BOOT_S)
         assert guest.wait(SHELL_S).reason is wardian.ExitReason.POWER_OFF
     assert int(found[1]) == cpus
     given_kib = guest.spec.memory_bytes >> 10

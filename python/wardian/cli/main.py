@@ -16,7 +16,11 @@ _COMMANDS = ("run", "doctor")
 def main(arguments: list[str] | None = None) -> int:
     """Runs `wardian` with `arguments` (None: those of the process); returns the exit status."""
     try:
-        return _dispatch(sys.argv[1:] if arguments is None else arguments)
+        try:
+            return _dispatch(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            # What is still buffered fails here, where it is dealt with, not on Python's way out.
+            sys.stdout.flush()
     except WardianError as error:
         print(f"wardian: error[{error.code}]: {error.message}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, CallerError) else FAILED
