@@ -120,7 +120,7 @@ def test_output_that_nobody_reads_is_no_error(arguments: list[str]) -> None:
         check=False,
     )
     os.close(write_end)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert done.stderr == ""
 
 
 def test_every_public_name_is_there() -> None:
