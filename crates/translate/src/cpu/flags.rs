@@ -118,6 +118,12 @@ impl Flags {
         }
     }
 
+    /// After CMP, whose difference goes nowhere.
+    #[inline(always)]
+    pub fn compare<T: Int>(a: T, b: T) -> Self {
+        Self::sub(a, b, T::from_u64(a.to_u64().wrapping_sub(b.to_u64())))
+    }
+
     /// After AND, OR, XOR, TEST: CF and OF are clear.
     #[inline(always)]
     pub fn logic<T: Int>(result: T) -> Self {

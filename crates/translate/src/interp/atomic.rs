@@ -111,13 +111,9 @@ fn xadd_mem<T: Int, L: Lock>(cpu: &mut Cpu, op: &Op) -> Exec {
     Ok(())
 }
 
-fn compare<T: Int>(a: T, b: T) -> Flags {
-    Flags::sub(a, b, T::from_u64(a.to_u64().wrapping_sub(b.to_u64())))
-}
-
 fn cmpxchg_reg<T: Int>(cpu: &mut Cpu, op: &Op) -> Exec {
     let (accumulator, destination) = (cpu.get::<T>(RAX as u8 * 8), cpu.get::<T>(op.dst));
-    cpu.flags = compare(accumulator, destination);
+    cpu.flags = Flags::compare(accumulator, destination);
     if accumulator == destination {
         let source = cpu.get::<T>(op.src);
         cpu.set(op.dst, source);
@@ -133,7 +129,7 @@ fn cmpxchg_mem<T: Int, L: Lock>(cpu: &mut Cpu, op: &Op) -> Exec {
     let (accumulator, source) = (cpu.get::<T>(RAX as u8 * 8), cpu.get::<T>(op.src));
     let change = |_: Flags, old: T| Change {
         value: if old == accumulator { source } else { old },
-        flags: compare(accumulator, old),
+        flags: Flags::compare(accumulator, old),
         result: old,
     };
     let old = if L::LOCKED {

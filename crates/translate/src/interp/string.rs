@@ -302,10 +302,6 @@ impl StringOp for Load {
     }
 }
 
-fn compare<T: Int>(a: T, b: T) -> Flags {
-    Flags::sub(a, b, T::from_u64(a.to_u64().wrapping_sub(b.to_u64())))
-}
-
 impl StringOp for Compare {
     const COMPARES: bool = true;
 
@@ -314,7 +310,7 @@ impl StringOp for Compare {
         let a = cpu.read::<T>(left)?;
         let right = at.destination(cpu, T::BYTES, false)?;
         let b = cpu.read::<T>(right)?;
-        cpu.flags = compare(a, b);
+        cpu.flags = Flags::compare(a, b);
         at.advance(cpu, RSI, 1);
         at.advance(cpu, RDI, 1);
         Ok(1)
@@ -327,7 +323,7 @@ impl StringOp for Scan {
     fn step<T: Int>(cpu: &mut Cpu, at: &Cursor, _: u64) -> Exec<u64> {
         let right = at.destination(cpu, T::BYTES, false)?;
         let b = cpu.read::<T>(right)?;
-        cpu.flags = compare(cpu.get::<T>(RAX as u8 * 8), b);
+        cpu.flags = Flags::compare(cpu.get::<T>(RAX as u8 * 8), b);
         at.advance(cpu, RDI, 1);
         Ok(1)
     }

@@ -50,6 +50,22 @@ struct Mapping {
     large: bool,
 }
 
+impl Mapping {
+    /// From a leaf entry of 8 bytes that maps `1 << shift` bytes. `address` masks address bits,
+    /// `rights` are R/W and U/S and `forbid` is NX, as combined along the walk.
+    fn of_leaf(gva: u64, entry: u64, shift: u32, address: u64, rights: u64, forbid: u64) -> Self {
+        let inside = (1 << shift) - 1;
+        Self {
+            gpa: entry & address & !inside | gva & inside & !0xfff,
+            writable: rights & RW != 0,
+            user: rights & US != 0,
+            no_execute: forbid != 0,
+            dirty: entry & D != 0,
+            large: shift != 12,
+        }
+    }
+}
+
 /// A translated address.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Translated {
@@ -187,16 +203,7 @@ impl Cpu {
             forbid |= entry & NX;
             path.push(at, entry);
             if leaf {
-                let offset = gva & ((1 << shift) - 1) & !0xfff;
-                let base = entry & address & !((1 << shift) - 1);
-                let mapping = Mapping {
-                    gpa: base | offset,
-                    writable: rights & RW != 0,
-                    user: rights & US != 0,
-                    no_execute: forbid != 0,
-                    dirty: entry & D != 0,
-                    large: shift != 12,
-                };
+                let mapping = Mapping::of_leaf(gva, entry, shift, address, rights, forbid);
                 return self.finish::<u64>(table, mapping, intent, &path);
             }
             next = entry & address;
@@ -233,15 +240,7 @@ impl Cpu {
             forbid |= entry & NX;
             path.push(at, entry);
             if leaf {
-                let offset = gva & ((1 << shift) - 1) & !0xfff;
-                let mapping = Mapping {
-                    gpa: entry & address & !((1 << shift) - 1) | offset,
-                    writable: rights & RW != 0,
-                    user: rights & US != 0,
-                    no_execute: forbid != 0,
-                    dirty: entry & D != 0,
-                    large: shift != 12,
-                };
+                let mapping = Mapping::of_leaf(gva, entry, shift, address, rights, forbid);
                 return self.finish::<u64>(table, mapping, intent, &path);
             }
             next = entry & address;
