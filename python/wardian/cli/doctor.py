@@ -64,14 +64,14 @@ def as_data(host: HostFacts, reports: tuple[EngineReport, ...]) -> dict[str, Any
 
 def as_text(host: HostFacts, reports: tuple[EngineReport, ...]) -> str:
     """The report for people."""
-    virtualization = host.hardware_virtualization or "none shown"
+    virtualization = host.hardware_virtualization or "neither"
     lines = [
         "Host",
-        f"  CPU       {host.cpu_name} ({host.cpu_vendor}), {host.cpus} for this process",
+        f"  CPU       {host.cpu_name} ({host.cpu_vendor}), {host.cpus} CPUs for this process",
         f"  kernel    Linux {host.kernel} on {host.machine}",
         f"  memory    {host.memory_available // MIB:,} MiB available "
         f"of {host.memory_total // MIB:,} MiB",
-        f"  virtual   {virtualization}",
+        f"  vmx/svm   {virtualization}",
         f"  /dev/kvm  {_kvm(host)}",
         f"  core      {host.core.version or 'missing'}",
         "",

@@ -80,23 +80,32 @@ def gather_host(root: Path = Path("/")) -> HostFacts:
 def host_memory(root: Path = Path("/")) -> tuple[int, int]:
     """Memory in total and memory a new process may still take, in bytes.
 
-    MemAvailable counts page cache that the kernel would give up (Linux proc(5)); a cgroup limit
-    on this process lowers both figures, as in a container.
+    MemAvailable counts page cache that the kernel would give up (Linux proc(5)); the limits of
+    this process's cgroups (version 2) lower both figures, as in a container.
     """
-    rows = {}
-    for line in _text(root / "proc/meminfo").splitlines():
-        name, _, rest = line.partition(":")
-        number = rest.split()
-        if number and number[0].isdigit():
-            rows[name] = int(number[0]) * 1024
-    total, available = rows.get("MemTotal", 0), rows.get("MemAvailable", 0)
+    rows = _numbers(root / "proc/meminfo")
+    total, available = rows.get("MemTotal:", 0) * 1024, rows.get("MemAvailable:", 0) * 1024
     for folder in _cgroups(root):
         limit = _text(folder / "memory.max").strip()
         used = _text(folder / "memory.current").strip()
         if limit.isdigit() and used.isdigit():
+            # What is used includes page cache, which gives way before the limit is felt
+            # (Documentation/admin-guide/cgroup-v2.rst, memory.stat).
+            kinds = _numbers(folder / "memory.stat")
+            cache = kinds.get("active_file", 0) + kinds.get("inactive_file", 0)
             total = min(total, int(limit))
-            available = min(available, max(0, int(limit) - int(used)))
+            available = min(available, max(0, int(limit) - max(0, int(used) - cache)))
     return total, available
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """The first number of each row, by the row's first word."""
+    rows = {}
+    for line in _text(path).splitlines():
+        match line.split():
+            case [name, number, *_] if number.isdigit():
+                rows[name] = int(number)
+    return rows
 
 
 def _cgroups(root: Path) -> list[Path]:

@@ -60,6 +60,16 @@ def test_a_container_has_what_its_cgroups_leave(tmp_path: Path) -> None:
     assert host_memory(tmp_path) == (100 * MIB, 70 * MIB)
 
 
+def test_page_cache_in_a_container_counts_as_free(tmp_path: Path) -> None:
+    write(tmp_path, "proc/meminfo", "MemTotal: 4096000 kB\nMemAvailable: 4096000 kB\n")
+    write(tmp_path, "proc/self/cgroup", "0::/box\n")
+    write(tmp_path, "sys/fs/cgroup/box/memory.max", f"{100 * MIB}\n")
+    write(tmp_path, "sys/fs/cgroup/box/memory.current", f"{95 * MIB}\n")
+    stat = f"anon {15 * MIB}\nfile {80 * MIB}\nactive_file {30 * MIB}\ninactive_file {50 * MIB}\n"
+    write(tmp_path, "sys/fs/cgroup/box/memory.stat", stat)
+    assert host_memory(tmp_path) == (100 * MIB, 85 * MIB)
+
+
 def test_a_file_in_the_place_of_the_device_is_no_device(tmp_path: Path) -> None:
     write(tmp_path, "dev/kvm", "")
     assert gather_host(tmp_path).kvm.open_error == "ENODEV"
