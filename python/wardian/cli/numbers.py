@@ -9,10 +9,13 @@ def describe_stats(stats: MachineStats) -> str:
     """The statistics of `--stats` and of the escape menu: one fact a line, no line end."""
     totals = dict(stats.totals)
     instructions = totals.pop("instructions", 0)
-    rate = instructions / stats.uptime_s / 1e6 if stats.uptime_s else 0.0
+    # After a reset the counters are younger than the machine, so there is no rate to tell.
+    rate = instructions / stats.uptime_s / 1e6 if stats.uptime_s and not stats.resets else None
+    shown = "" if rate is None else f" ({rate:.1f} million a second)"
+    since = f", resets: {stats.resets} (the counts are since the last)" if stats.resets else ""
     lines = [
-        f"{'time':<18}{stats.uptime_s:.2f} s, {stats.resets} resets",
-        f"{'instructions':<18}{instructions:,} ({rate:.1f} million a second)",
+        f"{'time':<18}{stats.uptime_s:.2f} s{since}",
+        f"{'instructions':<18}{instructions:,}{shown}",
     ]
     if len(stats.vcpus) > 1:
         each = ", ".join(f"{vcpu.get('instructions', 0):,}" for vcpu in stats.vcpus)
