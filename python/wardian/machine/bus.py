@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ParamSpec
 
@@ -160,10 +159,6 @@ class Bus:
             self.routes.append(_Route(slot, index))
             claim = self._vm.claim_pio if claimed.kind is RangeKind.PIO else self._vm.claim_mmio
             claim(claimed.base, claimed.length, token)
-
-    def locked(self, device: Device) -> AbstractContextManager[object]:
-        """The lock that keeps the guest out of `device` while another thread calls it."""
-        return self._slots[id(device)].lock
 
     def enter(self, device: Device, method: Callable[P, None]) -> Callable[P, None]:
         """`method` of `device`, made safe to call from any thread but the device's own."""

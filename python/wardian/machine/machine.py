@@ -179,7 +179,8 @@ class Machine:
                 self._finish(MachineExit(ExitReason.STOPPED))
         if not self._done.wait(_STOP_LIMIT_S):
             raise BugError("MACHINE_STUCK", "A vCPU of the machine does not leave the guest.")
-        if self._supervisor:
+        # The supervisor itself comes here when `Console.notify` calls something that stops.
+        if self._supervisor and self._supervisor is not threading.current_thread():
             self._supervisor.join()
 
     def press_power_button(self) -> None:

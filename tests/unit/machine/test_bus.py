@@ -102,14 +102,23 @@ def test_other_threads_enter_a_device_one_at_a_time() -> None:
     bus.attach(device)
     entered: list[int] = []
     enter = bus.enter(device, entered.append)
-    with bus.locked(device):
-        waiting = [threading.Thread(target=enter, args=(n,)) for n in range(2)]
-        waiting.append(threading.Thread(target=bus.routes[0].write, args=(0, 1, 2)))
-        for thread in waiting:
-            thread.start()
-        assert not entered
-        assert not device.log
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        inside.set()
+        leave.wait(10)
+
+    holder = threading.Thread(target=bus.enter(device, stay))
+    holder.start()
+    assert inside.wait(10)
+    waiting = [threading.Thread(target=enter, args=(n,)) for n in range(2)]
+    waiting.append(threading.Thread(target=bus.routes[0].write, args=(0, 1, 2)))
     for thread in waiting:
+        thread.start()
+    assert not entered
+    assert not device.log
+    leave.set()
+    for thread in (holder, *waiting):
         thread.join(timeout=10)
     assert sorted(entered) == [0, 1]
     assert device.log == [("write", 0, 0, 1, 2)]

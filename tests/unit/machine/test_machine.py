@@ -454,3 +454,18 @@ def test_a_board_has_its_cpu_model_memory_and_boot_state(make_machine: MakeMachi
         assert vm.read_ram(0xE0000, 8) == b"RSD PTR "
         assert any(leaf == 1 for leaf, *_ in vm.cpuid)
         assert machine.vcpu_states()[0]["rip"] >= 0x10_0020
+
+
+def test_whoever_hears_of_the_end_may_stop_the_machine(make_machine: MakeMachine) -> None:
+    machine = make_machine(power_off)
+    stopped = threading.Event()
+
+    def hear() -> None:
+        if machine.exit:
+            machine.stop()
+            stopped.set()
+
+    machine.console.notify(hear)
+    with machine:
+        assert machine.wait(SOON).reason is ExitReason.POWER_OFF
+        assert stopped.wait(SOON)
