@@ -16,7 +16,6 @@ _BYTE: Final = 0x0A
 _WORD: Final = 0x0B
 _DWORD: Final = 0x0C
 _QWORD: Final = 0x0E
-_STRING: Final = b"\x0d"
 _SCOPE_OP: Final = b"\x10"
 _BUFFER_OP: Final = b"\x11"
 _PACKAGE_OP: Final = b"\x12"
@@ -48,11 +47,6 @@ def integer(value: int) -> bytes:
         if value < 1 << 8 * size:
             return bytes([op]) + value.to_bytes(size, "little")
     return bytes([_QWORD]) + value.to_bytes(8, "little")
-
-
-def string(text: str) -> bytes:
-    """A NUL-terminated ASCII string."""
-    return _STRING + text.encode("ascii") + b"\0"
 
 
 def eisa_id(text: str) -> bytes:

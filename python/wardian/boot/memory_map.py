@@ -124,11 +124,6 @@ class RamLayout:
         return cls(low, size - low)
 
     @property
-    def total(self) -> int:
-        """All RAM, in bytes."""
-        return self.low + self.high
-
-    @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
         """What to map, as (guest-physical address, length in bytes)."""
         low = (0, self.low)

@@ -98,7 +98,6 @@ class PciFunction:
         offset of the first capability among `registers`, 0 for none. Raises `BugError` when the
         declaration contradicts itself.
         """
-        self.identity = identity
         self.bars = tuple(bars)
         header = _header(identity, self.bars, interrupt_pin, multifunction, first_capability)
         layout = RegisterMap(CONFIG_BYTES, [*header, *registers], fill=0)

@@ -24,7 +24,7 @@ def test_integers_are_as_short_as_can_be(value: int, encoded: str) -> None:
 
 def test_names() -> None:
     assert aml.path("\\_SB") == b"\\_SB_"
-    assert aml.name("A", aml.string("x")) == b"\x08A___\x0dx\0"
+    assert aml.name("A", aml.integer(2)) == b"\x08A___\x0a\x02"
     # ACPI 6.5, 19.3.4 works this one out: PNP0A03 is 0x030AD041.
     assert aml.eisa_id("PNP0A03") == b"\x0c\x41\xd0\x0a\x03"
 

@@ -15,13 +15,13 @@ from wardian.boot.memory_map import RamLayout, RegionKind
 def test_small_machine_has_only_low_ram() -> None:
     layout = RamLayout.for_size(512 * MIB)
     assert layout.ranges == ((0, 512 * MIB),)
-    assert layout.total == 512 * MIB
+    assert layout.low + layout.high == 512 * MIB
 
 
 def test_ram_continues_at_4_gib_behind_ecam() -> None:
     layout = RamLayout.for_size(4 * GIB)
     assert layout.ranges == ((0, 0xB000_0000), (4 * GIB, 4 * GIB - 0xB000_0000))
-    assert layout.total == 4 * GIB
+    assert layout.low + layout.high == 4 * GIB
 
 
 def test_ram_ends_where_ecam_starts() -> None:
