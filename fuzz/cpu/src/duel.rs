@@ -93,6 +93,7 @@ impl Duel {
             instruction,
             treatment,
             accesses,
+            stores,
         }) = self.generator.case(index)
         else {
             return Verdict::Skipped;
@@ -133,14 +134,15 @@ impl Duel {
             text += &report::memory(&self.before, self.host.data(), self.subject.data());
             Verdict::Differed { code, parts, text }
         };
-        self.restore(&case.pokes, same_memory);
+        self.restore(&case.pokes, stores, same_memory);
         verdict
     }
 
     /// Puts the epoch's background back wherever the case or its preparation changed it.
-    fn restore(&mut self, pokes: &[crate::state::Poke], same_memory: bool) {
+    fn restore(&mut self, pokes: &[crate::state::Poke], stores: bool, same_memory: bool) {
         let writable = crate::layout::DATA_WRITABLE as usize;
-        if !same_memory || self.host.data()[..writable] != self.before[..writable] {
+        let stored = stores && self.host.data()[..writable] != self.before[..writable];
+        if !same_memory || stored {
             self.host.data()[..writable].copy_from_slice(&self.background[..writable]);
             self.subject.fill_data(&self.background);
             self.before.copy_from_slice(&self.background);

@@ -28,6 +28,8 @@ pub struct Encoding {
     pub registers: Vec<Register>,
     /// The memory accesses it makes.
     pub memory: Vec<UsedMemory>,
+    /// Whether one of them may store.
+    pub stores: bool,
 }
 
 /// Draws encodings of the forms of one mode.
@@ -81,7 +83,7 @@ impl Encoder {
         self.draw_bytes(random, &mut bytes);
         let (mut instruction, mut constants) = decode(&bytes, self.mode, rip);
         // Most refused encodings say the same: keep few of them.
-        while instruction.is_invalid() && !random.one_in(6) {
+        while instruction.is_invalid() && !random.one_in(24) {
             bytes.clear();
             self.draw_bytes(random, &mut bytes);
             (instruction, constants) = decode(&bytes, self.mode, rip);
@@ -124,7 +126,12 @@ impl Encoder {
         let info = self.info.info(&instruction);
         let registers = info.used_registers().iter();
         let memory = info.used_memory().iter();
+        let loads = |memory: &UsedMemory| {
+            use OpAccess as A;
+            matches!(memory.access(), A::NoMemAccess | A::Read | A::CondRead)
+        };
         Some(Encoding {
+            stores: !memory.clone().all(loads),
             bytes,
             rip,
             instruction,
@@ -148,7 +155,7 @@ impl Encoder {
             return;
         }
         let mut form = self.form(random);
-        if matches!(self.rules.of(form.code), Treatment::Absent(_)) && !random.one_in(8) {
+        if matches!(self.rules.of(form.code), Treatment::Absent(_)) && !random.one_in(24) {
             form = self.form(random);
         }
         form.write(random, self.mode, bytes);

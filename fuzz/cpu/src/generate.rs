@@ -39,6 +39,8 @@ pub struct Generated {
     pub treatment: Treatment,
     /// Its memory accesses, with their linear addresses.
     pub accesses: Vec<(UsedMemory, u64)>,
+    /// Whether one of them may store.
+    pub stores: bool,
 }
 
 /// Makes cases. Equal seed, mode and filter give equal cases.
@@ -127,6 +129,7 @@ impl Generator {
             instruction: *instruction,
             treatment: encoding.treatment,
             accesses,
+            stores: encoding.stores,
         })
     }
 }
