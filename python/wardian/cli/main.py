@@ -20,9 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
             return _dispatch(sys.argv[1:] if arguments is None else arguments)
         finally:
             # What is still buffered fails here, where it is dealt with, not on Python's way out.
-            sys.stdout.flush()
+            if sys.stdout:  # None where descriptor 1 was closed.
+                sys.stdout.flush()
     except WardianError as error:
-        print(f"wardian: error[{error.code}]: {error.message}", file=sys.stderr)
+        if sys.stderr:  # None would make `print` take the standard output instead.
+            print(f"wardian: error[{error.code}]: {error.message}", file=sys.stderr)
         return BAD_INPUT if isinstance(error, CallerError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -157,9 +157,9 @@ def doctor_parser() -> _Parser:
 
 
 def suggestion(typed: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` without its question mark, or "" when nothing is close."""
+    """` (did you mean 'x'?)`, to be put behind what was typed, or "" when nothing is close."""
     # Local, because only a mistake needs it.
     from difflib import get_close_matches
 
     close = get_close_matches(typed, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -123,6 +123,23 @@ def test_output_that_nobody_reads_is_no_error(arguments: list[str]) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("closed", "arguments", "status"),
+    [(1, "--version", 0), (1, "doctor", 0), (1, "run", 2), (2, "run", 2), (2, "--version", 0)],
+)
+def test_closed_descriptors_are_no_error(closed: int, arguments: str, status: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m wardian {arguments} {closed}>&-', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert "Traceback" not in done.stderr
+    if closed == 2:
+        assert "error" not in done.stdout
+
+
 def test_every_public_name_is_there() -> None:
     assert all(getattr(wardian, name) is not None for name in wardian.__all__)
     assert set(wardian.__all__) <= set(dir(wardian))
