@@ -123,17 +123,13 @@ def _bits(cpus: int) -> int:
 def _tsc_ratio(tsc_hz: int) -> _Row:
     """Leaf 0x15: the TSC's rate is crystal * EBX / EAX.
 
-    Linux multiplies EBX by the crystal's kHz in 32 bits, so EBX stays small enough for that; the
-    best such fraction is right to about one part in a million.
+    Linux multiplies EBX by the crystal's kHz in 32 bits, so EBX stays small enough for that. The
+    best such fraction is mostly right to some parts in a million; near a multiple of the crystal's
+    rate it can be off by 120 of them. A guest that uses kvmclock learns the exact rate there.
     """
-    exact = Fraction(tsc_hz, APIC_TIMER_HZ)
     highest = (2**32 - 1) // (APIC_TIMER_HZ // 1000)
-    denominator = max(1, int(highest / exact))
-    ratio = exact.limit_denominator(denominator)
-    while ratio.numerator > highest:
-        denominator -= 1
-        ratio = exact.limit_denominator(denominator)
-    return ratio.denominator, ratio.numerator, APIC_TIMER_HZ, 0
+    ratio = Fraction(APIC_TIMER_HZ, tsc_hz).limit_denominator(highest)
+    return ratio.numerator, ratio.denominator, APIC_TIMER_HZ, 0
 
 
 def _brand(model: str) -> dict[tuple[int, int], _Row]:
