@@ -34,16 +34,16 @@ def parse_size(text: str, what: str = "memory size") -> int:
     whole, decimals, unit = match[1], match[2] or "", match[3]
     if not unit and not cleaned.endswith("B"):
         raise CallerError(
-            "MEM_SIZE", f"{what} {_quoted(text)} has no unit: write {whole}M for {whole} MiB."
+            "MEM_SIZE", f"The {what} {_quoted(text)} has no unit: write {whole}M for {whole} MiB."
         )
     scale: int = 10 ** len(decimals)
     size, rest = divmod(int(whole + decimals) * _UNITS[unit], scale)
     if rest:
-        raise CallerError("MEM_SIZE", f"{what} {_quoted(text)} is not a whole number of bytes.")
+        raise CallerError("MEM_SIZE", f"The {what} {_quoted(text)} is not a whole number of bytes.")
     if not 0 < size <= _LIMIT:
         raise CallerError(
             "MEM_SIZE",
-            f"{what} {_quoted(text)} is out of range: it must be above 0, at most 4 PiB.",
+            f"The {what} {_quoted(text)} is out of range: it must be above 0, at most 4 PiB.",
         )
     return size
 
