@@ -13,7 +13,6 @@ pub mod segment;
 pub mod snapshot;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use wardian_engine::bus::RouteCounts;
 use wardian_engine::signal::VcpuSignal;
@@ -147,8 +146,6 @@ pub struct Cpu {
     pub step_over: bool,
     /// PAUSEs since the host CPU was last given away.
     pub pauses: u32,
-    /// Copy of `instructions` that other threads may read.
-    pub published_instructions: Arc<AtomicU64>,
 }
 
 /// Bytes for thunks. A booted Debian needs a tenth of it.
@@ -210,7 +207,6 @@ impl Cpu {
             halts: 0,
             step_over: false,
             pauses: 0,
-            published_instructions: Arc::default(),
         };
         cpu.reset();
         if index > 0 {

@@ -3,8 +3,6 @@
 //! Between blocks the loop looks at two words: the signal other threads raise, and the events the
 //! instructions themselves left behind. Only if one of them is set does it leave the fast path.
 
-use std::sync::atomic::Ordering;
-
 use wardian_engine::contract::VmExit;
 use wardian_engine::signal::VcpuSignal;
 use wardian_engine::state::Activity;
@@ -26,8 +24,6 @@ impl Cpu {
         loop {
             if self.signal.pending() != 0 || self.events != 0 || self.budget < 0 {
                 if let Some(exit) = self.attend() {
-                    self.published_instructions
-                        .store(self.instructions, Ordering::Relaxed);
                     return exit;
                 }
                 if self.activity != Activity::Running {
@@ -41,8 +37,6 @@ impl Cpu {
                 }
             }
             if let Some(exit) = self.run_block(usize::MAX) {
-                self.published_instructions
-                    .store(self.instructions, Ordering::Relaxed);
                 return exit;
             }
         }
@@ -195,8 +189,6 @@ impl Cpu {
         }
         self.signal.take(VcpuSignal::IRQ | VcpuSignal::TIMER);
         self.budget = TIMER_BUDGET;
-        self.published_instructions
-            .store(self.instructions, Ordering::Relaxed);
         let now = self.board.clock.now_ns();
         if self.board.irqchip.next_deadline(self.index) <= now {
             self.board.irqchip.run_timers(self.index, now);
