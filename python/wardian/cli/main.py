@@ -28,10 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
         return BAD_INPUT if isinstance(error, CallerError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads the output; Python would try again to write it on its way out.
+    except OSError as error:
+        # The output cannot be written; Python would try again on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
+        if isinstance(error, BrokenPipeError):
+            return PIPE_CLOSED
+        print(f"wardian: error[HOST_OUTPUT]: {error.strerror or error}.", file=sys.stderr)
+        return FAILED
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -23,6 +23,9 @@ _SURROGATES = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
 #: that a guest that prints character by character does not wake it for each.
 _SETTLE_S = 0.002
 
+#: Characters of a line that `lines` waits for.
+_LONGEST_LINE = 1 << 16
+
 
 class ConsoleTimeout(GuestError, TimeoutError):
     """The guest did not print what was expected in time."""
@@ -146,12 +149,18 @@ class Console:
                 return
 
     def lines(self) -> Iterator[str]:
-        """Yields output line by line, without line ends, until the machine ends."""
+        """Yields output line by line, without line ends, until the machine ends.
+
+        A guest that ends no line gets one ended for it after 64 Ki characters.
+        """
         rest = ""
         for text in self:
             *whole, rest = (rest + text).split("\n")
             for line in whole:
                 yield line.rstrip("\r")
+            while len(rest) >= _LONGEST_LINE:
+                yield rest[:_LONGEST_LINE]
+                rest = rest[_LONGEST_LINE:]
         if rest:
             yield rest
 

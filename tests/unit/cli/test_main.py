@@ -140,6 +140,19 @@ def test_closed_descriptors_are_no_error(closed: int, arguments: str, status: in
         assert "error" not in done.stdout
 
 
+def test_output_that_cannot_be_written_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "wardian", "doctor"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    expected = "wardian: error[HOST_OUTPUT]: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
 def test_every_public_name_is_there() -> None:
     assert all(getattr(wardian, name) is not None for name in wardian.__all__)
     assert set(wardian.__all__) <= set(dir(wardian))

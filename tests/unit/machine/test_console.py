@@ -207,3 +207,10 @@ def test_a_vcpu_that_waits_for_room_can_be_called_away() -> None:
     waiter.join(10)
     assert not waiter.is_alive()
     assert console.full
+
+
+def test_a_line_that_never_ends_is_cut() -> None:
+    console = Console()
+    console.put(b"x" * 140_000)
+    console.close()
+    assert [len(line) for line in console.lines()] == [65_536, 65_536, 140_000 - 2 * 65_536]
