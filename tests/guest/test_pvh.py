@@ -14,7 +14,8 @@ import wardian
 
 pytestmark = pytest.mark.guest
 
-# Prints one letter per fact that holds and a dash for one that does not, then ends with status 3.
+# Prints one letter per fact that holds and a dash for one that does not, waits for a key, and ends
+# with status 3.
 _SOURCE = r"""
         .section .note.Xen, "a", @note
         .long 4, 4, 18                  # XEN_ELFNOTE_PHYS32_ENTRY
@@ -54,6 +55,10 @@ start:  movl $stack, %esp
         call fact
         movb $'\n', %al
         call put
+        movw $0x3fd, %dx                # the machine is looked at before it ends: wait for a key
+1:      inb %dx, %al
+        testb $1, %al
+        jz 1b
         movb $1, %al
         outb %al, $0xf4
 1:      hlt
@@ -82,6 +87,7 @@ def test_a_kernel_with_a_pvh_note_finds_what_it_was_promised(tmp_path: Path) -> 
     ) as machine:
         letters = machine.console.expect(r"([A-Z-]+)\n", 30)[1]
         assert "PVH" in machine.description
+        machine.console.write("x")
         ended = machine.wait(30)
     assert letters == "MVIDCRP"
     assert (ended.reason, ended.status) == (wardian.ExitReason.DEBUG_EXIT, 3)
