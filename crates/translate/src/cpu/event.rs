@@ -16,8 +16,10 @@ pub const CHECK_INTERRUPTS: u32 = 1 << 5;
 pub const NOT_RUNNING: u32 = 1 << 6;
 /// Device answers of the current instruction are outstanding or can be forgotten.
 pub const DEVICE: u32 = 1 << 7;
+/// Those that hold interrupts off for one instruction.
+pub const SHADOWS: u32 = STI_SHADOW | MOV_SS_SHADOW;
 /// Those under which instructions run one at a time.
-pub const STEPPING: u32 = SINGLE_STEP | STI_SHADOW | MOV_SS_SHADOW | CODE_BREAKPOINTS | RESUME;
+pub const STEPPING: u32 = SINGLE_STEP | SHADOWS | CODE_BREAKPOINTS | RESUME;
 /// Thunks and decoded blocks are to be dropped, to make room.
 pub const DROP_CODE: u32 = 1 << 8;
 /// RFLAGS.RF is set, for one instruction.

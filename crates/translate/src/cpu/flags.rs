@@ -48,6 +48,8 @@ pub const VIP: u64 = 1 << 20;
 pub const ID: u64 = 1 << 21;
 /// The flags this module keeps.
 pub const ARITHMETIC: u64 = CF | PF | AF | ZF | SF | OF;
+/// The others that software can change.
+pub const SYSTEM: u64 = TF | IF | DF | IOPL | NT | RF | VM | AC | VIF | VIP | ID;
 /// Always one in RFLAGS.
 pub const FIXED_1: u64 = 1 << 1;
 

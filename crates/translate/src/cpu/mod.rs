@@ -210,8 +210,7 @@ impl Cpu {
         };
         cpu.reset();
         if index > 0 {
-            cpu.activity = Activity::WaitForSipi;
-            cpu.events |= event::NOT_RUNNING;
+            cpu.set_activity(Activity::WaitForSipi);
         }
         Ok(cpu)
     }
@@ -224,19 +223,8 @@ impl Cpu {
 
     /// Loads RFLAGS whole; the caller has masked what may not change.
     pub fn set_rflags(&mut self, rflags: u64) {
-        const KEPT: u64 = flags::TF
-            | flags::IF
-            | flags::DF
-            | flags::IOPL
-            | flags::NT
-            | flags::RF
-            | flags::VM
-            | flags::AC
-            | flags::VIF
-            | flags::VIP
-            | flags::ID;
         self.flags = Flags::from_bits(rflags);
-        self.system_flags = rflags & KEPT;
+        self.system_flags = rflags & flags::SYSTEM;
         self.system_flags_changed();
     }
 
@@ -309,6 +297,16 @@ impl Cpu {
     pub fn set_cpl(&mut self, cpl: u8) {
         self.cpl = cpl;
         self.select_tlb();
+    }
+
+    /// Runs, halts or waits, and tells the run loop.
+    pub fn set_activity(&mut self, activity: Activity) {
+        self.activity = activity;
+        if activity == Activity::Running {
+            self.events &= !event::NOT_RUNNING;
+        } else {
+            self.events |= event::NOT_RUNNING;
+        }
     }
 
     /// Stops after the instruction that is executing now.

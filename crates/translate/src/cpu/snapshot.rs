@@ -5,7 +5,7 @@ mod reset;
 mod tests;
 
 use wardian_engine::contract::EngineError;
-use wardian_engine::state::{Activity, VcpuState};
+use wardian_engine::state::VcpuState;
 
 use super::debug::{dr6_value, dr7_value};
 use super::exception::StopReason;
@@ -31,19 +31,7 @@ const CR0_DEFINED: u64 = cr::CR0_PE
     | cr::CR0_PG;
 /// The bits of CR0 that INIT does not change.
 const CR0_CACHES: u64 = cr::CR0_CD | cr::CR0_NW;
-const RFLAGS_DEFINED: u64 = flags::ARITHMETIC
-    | flags::FIXED_1
-    | flags::TF
-    | flags::IF
-    | flags::DF
-    | flags::IOPL
-    | flags::NT
-    | flags::RF
-    | flags::VM
-    | flags::AC
-    | flags::VIF
-    | flags::VIP
-    | flags::ID;
+const RFLAGS_DEFINED: u64 = flags::ARITHMETIC | flags::FIXED_1 | flags::SYSTEM;
 /// What has been worked out of a state that can be loaded, and is not just copied.
 struct Loadable {
     vectors: XsaveArea,
@@ -255,7 +243,7 @@ impl Cpu {
         self.device.forget();
         self.stop = StopReason::None;
         self.pending_dr6 = 0;
-        self.events &= !(event::STI_SHADOW | event::MOV_SS_SHADOW | event::DEBUG_TRAP);
+        self.events &= !(event::SHADOWS | event::DEBUG_TRAP);
     }
 
     fn set_debug_registers(&mut self, dr: [u64; 4], dr6: u64, dr7: u64) {
@@ -263,15 +251,6 @@ impl Cpu {
         self.dr6 = dr6;
         self.dr7 = dr7;
         self.breakpoints_changed();
-    }
-
-    fn set_activity(&mut self, activity: Activity) {
-        self.activity = activity;
-        if activity == Activity::Running {
-            self.events &= !event::NOT_RUNNING;
-        } else {
-            self.events |= event::NOT_RUNNING;
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::lower::{Lowered, by_size, operand_size};
-use super::modify::Change;
 use super::op::{Handler, Op};
 use crate::cpu::Cpu;
 use crate::cpu::exception::Exec;
@@ -198,19 +197,7 @@ fn mem_imm_look<T: Int, O: Binary>(cpu: &mut Cpu, op: &Op) -> Exec {
 #[inline(always)]
 fn into_memory<T: Int, O: Binary>(cpu: &mut Cpu, op: &Op, b: T, locked: bool) -> Exec {
     let gva = cpu.address(op, T::BYTES, true)?;
-    let change = |flags: Flags, a: T| {
-        let (value, flags) = O::eval(flags, a, b);
-        Change {
-            value,
-            flags,
-            result: (),
-        }
-    };
-    if locked {
-        cpu.modify_locked(gva, change)
-    } else {
-        cpu.modify(gva, change)
-    }
+    cpu.modify_as(locked, gva, |flags, a: T| O::eval(flags, a, b).into())
 }
 
 fn mem_reg<T: Int, O: Binary>(cpu: &mut Cpu, op: &Op) -> Exec {
@@ -241,19 +228,7 @@ fn reg<T: Int, O: Unary>(cpu: &mut Cpu, op: &Op) -> Exec {
 #[inline(always)]
 fn change_memory<T: Int, O: Unary>(cpu: &mut Cpu, op: &Op, locked: bool) -> Exec {
     let gva = cpu.address(op, T::BYTES, true)?;
-    let change = |flags: Flags, a: T| {
-        let (value, flags) = O::eval(flags, a);
-        Change {
-            value,
-            flags,
-            result: (),
-        }
-    };
-    if locked {
-        cpu.modify_locked(gva, change)
-    } else {
-        cpu.modify(gva, change)
-    }
+    cpu.modify_as(locked, gva, |flags, a: T| O::eval(flags, a).into())
 }
 
 fn mem<T: Int, O: Unary>(cpu: &mut Cpu, op: &Op) -> Exec {

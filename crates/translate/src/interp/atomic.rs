@@ -102,11 +102,7 @@ fn xadd_mem<T: Int, L: Lock>(cpu: &mut Cpu, op: &Op) -> Exec {
             result: a,
         }
     };
-    let old = if L::LOCKED {
-        cpu.modify_locked(gva, change)?
-    } else {
-        cpu.modify(gva, change)?
-    };
+    let old = cpu.modify_as(L::LOCKED, gva, change)?;
     cpu.set(op.src, old);
     Ok(())
 }
@@ -132,11 +128,7 @@ fn cmpxchg_mem<T: Int, L: Lock>(cpu: &mut Cpu, op: &Op) -> Exec {
         flags: Flags::compare(accumulator, old),
         result: old,
     };
-    let old = if L::LOCKED {
-        cpu.modify_locked(gva, change)?
-    } else {
-        cpu.modify(gva, change)?
-    };
+    let old = cpu.modify_as(L::LOCKED, gva, change)?;
     if old != accumulator {
         cpu.set(RAX as u8 * 8, old);
     }

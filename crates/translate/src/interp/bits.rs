@@ -3,7 +3,6 @@
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::lower::{Lowered, by_size, operand_size};
-use super::modify::Change;
 use super::op::{Handler, Op};
 use crate::cpu::Cpu;
 use crate::cpu::exception::Exec;
@@ -109,19 +108,9 @@ fn in_memory<T: Int, O: BitOp>(cpu: &mut Cpu, gva: u64, number: u64, locked: boo
         cpu.flags = test::<T, O>(cpu.flags, value, number).1;
         return Ok(());
     }
-    let change = |flags: Flags, value: T| {
-        let (value, flags) = test::<T, O>(flags, value, number);
-        Change {
-            value,
-            flags,
-            result: (),
-        }
-    };
-    if locked {
-        cpu.modify_locked(gva, change)
-    } else {
-        cpu.modify(gva, change)
-    }
+    cpu.modify_as(locked, gva, |flags, value: T| {
+        test::<T, O>(flags, value, number).into()
+    })
 }
 
 /// A register bit number is signed and reaches beyond the operand: it selects another one in the bit

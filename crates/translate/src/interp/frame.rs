@@ -54,23 +54,8 @@ impl Cpu {
             user: level == 3,
             ext: source.ext(),
         };
-        let ss = self.seg[index::SS].selector;
-        let items = [
-            u64::from(ss),
-            self.regs[RSP],
-            self.flags_image(source),
-            u64::from(self.seg[index::CS].selector),
-            self.rip(),
-        ];
-        for item in items {
-            self.frame_push(&mut frame, item)?;
-        }
-        if let Source::Exception {
-            error: Some(error), ..
-        } = source
-        {
-            self.frame_push(&mut frame, u64::from(error))?;
-        }
+        self.push_stack_pointer(&mut frame)?;
+        self.push_return(&mut frame, source)?;
         self.regs[RSP] = frame.pointer;
         if inner {
             self.set_segment(index::SS, Segment::null(u16::from(level)));
@@ -127,25 +112,9 @@ impl Cpu {
             }
         }
         if inner {
-            let ss = u64::from(self.seg[index::SS].selector);
-            self.frame_push(&mut frame, ss)?;
-            let sp = self.regs[RSP];
-            self.frame_push(&mut frame, sp)?;
+            self.push_stack_pointer(&mut frame)?;
         }
-        let items = [
-            self.flags_image(source),
-            u64::from(self.seg[index::CS].selector),
-            self.rip(),
-        ];
-        for item in items {
-            self.frame_push(&mut frame, item)?;
-        }
-        if let Source::Exception {
-            error: Some(error), ..
-        } = source
-        {
-            self.frame_push(&mut frame, u64::from(error))?;
-        }
+        self.push_return(&mut frame, source)?;
         if from_virtual {
             self.system_flags &= !flags::VM;
             for which in [index::GS, index::FS, index::DS, index::ES] {
@@ -161,6 +130,24 @@ impl Cpu {
         self.regs[RIP] = offset;
         self.enter_handler(kind);
         Ok(())
+    }
+
+    fn push_stack_pointer(&mut self, frame: &mut Frame) -> Exec {
+        self.frame_push(frame, u64::from(self.seg[index::SS].selector))?;
+        self.frame_push(frame, self.regs[RSP])
+    }
+
+    /// Flags, code segment, instruction pointer, and the error code if there is one.
+    fn push_return(&mut self, frame: &mut Frame, source: Source) -> Exec {
+        self.frame_push(frame, self.flags_image(source))?;
+        self.frame_push(frame, u64::from(self.seg[index::CS].selector))?;
+        self.frame_push(frame, self.rip())?;
+        match source {
+            Source::Exception {
+                error: Some(error), ..
+            } => self.frame_push(frame, u64::from(error)),
+            _ => Ok(()),
+        }
     }
 
     fn frame_push(&mut self, frame: &mut Frame, value: u64) -> Exec {

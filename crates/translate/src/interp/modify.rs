@@ -21,7 +21,33 @@ pub(super) struct Change<T, R> {
     pub(super) result: R,
 }
 
+impl<T> From<(T, Flags)> for Change<T, ()> {
+    #[inline(always)]
+    fn from((value, flags): (T, Flags)) -> Self {
+        Self {
+            value,
+            flags,
+            result: (),
+        }
+    }
+}
+
 impl Cpu {
+    /// Locked or plain, as the instruction's prefix says.
+    #[inline(always)]
+    pub(super) fn modify_as<T: Int, R>(
+        &mut self,
+        locked: bool,
+        gva: u64,
+        f: impl Fn(Flags, T) -> Change<T, R>,
+    ) -> Exec<R> {
+        if locked {
+            self.modify_locked(gva, f)
+        } else {
+            self.modify(gva, f)
+        }
+    }
+
     /// Replaces the operand at `gva` by what `f` makes of it and of the flags, then sets the flags.
     #[inline(always)]
     pub(super) fn modify<T: Int, R>(

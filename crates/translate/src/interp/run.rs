@@ -121,7 +121,7 @@ impl Cpu {
     fn exception(&mut self, exception: Exception) -> Option<VmExit> {
         // A handler whose first instruction faults is a loop too, and the timers go on.
         self.budget -= 1;
-        self.events &= !(event::STI_SHADOW | event::MOV_SS_SHADOW);
+        self.events &= !event::SHADOWS;
         match self.deliver_exception(exception) {
             Ok(()) => None,
             Err(_) => match std::mem::take(&mut self.stop) {
@@ -151,8 +151,7 @@ impl Cpu {
                 });
             }
         }
-        let shadows = event::STI_SHADOW | event::MOV_SS_SHADOW;
-        self.events &= !shadows;
+        self.events &= !event::SHADOWS;
         let (exceptions, at) = (self.exceptions, self.rip());
         self.step_over = false;
         // RF holds for one instruction; IRET may set it anew for the next.
@@ -160,7 +159,7 @@ impl Cpu {
         self.events &= !event::RESUME;
         if let Some(exit) = self.run_block(1) {
             // The instruction is not finished: what held for it holds still.
-            self.events |= before & (shadows | event::RESUME);
+            self.events |= before & (event::SHADOWS | event::RESUME);
             self.system_flags |= if resume { flags::RF } else { 0 };
             return Some(exit);
         }
@@ -226,28 +225,22 @@ impl Cpu {
             self.board.irqchip.reset_lapic(self.index);
             self.init();
             // The boot processor starts at the reset vector, the others wait.
-            if self.index == 0 {
-                self.activity = Activity::Running;
-                self.events &= !event::NOT_RUNNING;
+            self.set_activity(if self.index == 0 {
+                Activity::Running
             } else {
-                self.activity = Activity::WaitForSipi;
-                self.events |= event::NOT_RUNNING;
-            }
+                Activity::WaitForSipi
+            });
         }
         let start = self.board.irqchip.take_sipi(self.index);
         if let Some(start) = start.filter(|_| self.activity == Activity::WaitForSipi) {
             self.start_at(start);
-            self.activity = Activity::Running;
-            self.events &= !event::NOT_RUNNING;
         }
     }
 
     fn debug_trap(&mut self) -> Option<VmExit> {
         self.events = self.events & !event::DEBUG_TRAP | event::CHECK_INTERRUPTS;
         let dr6 = std::mem::take(&mut self.pending_dr6);
-        if self.activity == Activity::Halted {
-            self.wake();
-        }
+        self.set_activity(Activity::Running);
         self.exception(Exception {
             vector: vector::DB,
             error: None,
@@ -259,7 +252,7 @@ impl Cpu {
     /// Takes an NMI or interrupt if one can be taken; sleeps if halted and there is none.
     fn take_interrupts(&mut self) -> Option<VmExit> {
         self.events &= !event::CHECK_INTERRUPTS;
-        let shadows = self.events & (event::STI_SHADOW | event::MOV_SS_SHADOW);
+        let shadows = self.events & event::SHADOWS;
         let irqchip = &self.board.irqchip;
         if !self.nmi_blocked && shadows == 0 && irqchip.take_nmi(self.index) {
             self.nmi_blocked = true;
@@ -289,7 +282,7 @@ impl Cpu {
 
     fn interrupt_from_outside(&mut self, number: u8) -> Option<VmExit> {
         self.interrupts += 1;
-        self.wake();
+        self.set_activity(Activity::Running);
         match self.interrupt(number, Source::External) {
             Ok(()) => None,
             Err(_) if matches!(self.stop, StopReason::Device) => {
@@ -300,11 +293,6 @@ impl Cpu {
             }
             Err(_) => self.stopped(),
         }
-    }
-
-    fn wake(&mut self) {
-        self.activity = Activity::Running;
-        self.events &= !event::NOT_RUNNING;
     }
 
     /// Waits for a signal or the next timer.

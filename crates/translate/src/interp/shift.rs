@@ -6,7 +6,6 @@
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 use super::lower::{Lowered, by_size, operand_size};
-use super::modify::Change;
 use super::op::{Handler, Op};
 use crate::cpu::Cpu;
 use crate::cpu::exception::Exec;
@@ -197,16 +196,12 @@ fn shift_register<T: Int, O: Shift>(cpu: &mut Cpu, op: &Op, count: u32) -> Exec 
 fn shift_memory<T: Int, O: Shift>(cpu: &mut Cpu, op: &Op, count: u32) -> Exec {
     let gva = cpu.address(op, T::BYTES, true)?;
     cpu.modify(gva, |flags, a: T| {
-        let (value, flags) = if count == 0 {
+        let shifted = if count == 0 {
             (a, flags)
         } else {
             O::eval(flags, a, count)
         };
-        Change {
-            value,
-            flags,
-            result: (),
-        }
+        shifted.into()
     })
 }
 
@@ -295,11 +290,6 @@ fn double_mem<T: Int, const LEFT: bool, const CL: bool>(cpu: &mut Cpu, op: &Op) 
     let b = cpu.get::<T>(op.src);
     let gva = cpu.address(op, T::BYTES, true)?;
     cpu.modify(gva, |flags, a: T| {
-        let (value, flags) = double::<T, LEFT>(flags, a, b, count);
-        Change {
-            value,
-            flags,
-            result: (),
-        }
+        double::<T, LEFT>(flags, a, b, count).into()
     })
 }

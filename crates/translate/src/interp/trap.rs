@@ -62,8 +62,7 @@ fn hlt(cpu: &mut Cpu, _: &Op) -> Exec {
     if cpu.cpl != 0 {
         return cpu.gp(0);
     }
-    cpu.activity = Activity::Halted;
-    cpu.events |= event::NOT_RUNNING;
+    cpu.set_activity(Activity::Halted);
     cpu.halts += 1;
     Ok(())
 }

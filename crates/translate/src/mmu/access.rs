@@ -184,11 +184,10 @@ impl Cpu {
     /// # Errors
     /// #PF, #GP.
     pub fn probe_write(&mut self, gva: u64, size: u64) -> Exec {
-        let table = self.tlb.table;
-        let entry = self.tlb.data(table, gva);
-        if entry.write == self.tlb.tag(gva) && (gva & 0xfff) + size <= 4096 {
+        if self.is_plain_store(gva, size) {
             return Ok(());
         }
+        let table = self.tlb.table;
         self.check_address(gva, size)?;
         self.translate(table, self.linear(gva), Intent::Write)?;
         if (gva & 0xfff) + size > 4096 {
