@@ -9,6 +9,7 @@ use wardian_memory::{GuestRam, RamError};
 
 use crate::bus::{Bus, RouteCounts};
 use crate::irqchip::Irqchip;
+use crate::profile::Profiler;
 use crate::signal::VcpuSignal;
 use crate::state::VcpuState;
 
@@ -117,7 +118,7 @@ pub enum VmExit {
 }
 
 /// What one vCPU has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VcpuStats {
     /// Guest instructions retired.
     pub instructions: u64,
@@ -130,7 +131,7 @@ pub struct VcpuStats {
     /// Times the vCPU slept in HLT.
     pub halts: u64,
     /// Engine-private counters by name.
-    pub engine: [(&'static str, u64); 3],
+    pub engine: Vec<(&'static str, u64)>,
 }
 
 /// One virtual machine of one engine.
@@ -141,6 +142,8 @@ pub trait Vm: Send + Sync {
     fn bus(&self) -> &Bus;
     /// Interrupt controllers and timers.
     fn irqchip(&self) -> &Irqchip;
+    /// Where the guest spends its time.
+    fn profiler(&self) -> &Profiler;
     /// Rate of the guest's time-stamp counter in Hz.
     fn tsc_hz(&self) -> u64;
     /// Fixes the CPUID model. APIC ids are filled in per vCPU.

@@ -29,6 +29,8 @@ impl VcpuSignal {
     pub const KICK: u32 = 1 << 1;
     /// A timer this vCPU polls was changed by another thread: read the next deadline again.
     pub const TIMER: u32 = 1 << 2;
+    /// Record where the vCPU is ([`crate::profile::Profiler::record`]).
+    pub const SAMPLE: u32 = 1 << 4;
 
     /// No bits set; polls before it sleeps where the host has CPUs to spare.
     #[must_use]

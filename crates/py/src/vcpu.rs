@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use wardian_engine::contract::{self, VcpuStats, VmExit};
+use wardian_engine::contract::{self, VmExit};
 use wardian_engine::signal::VcpuSignal;
 
 use crate::error::{raise, refused};
@@ -18,27 +18,20 @@ type ExitTuple<'py> = (Bound<'py, PyString>, u64, u64, u8, u64);
 /// The value of a "fail" exit; the text is in `last_error`.
 const FAILED: u64 = 1;
 
-/// One virtual CPU. One thread runs it; `kick` and `stats` may come from any other.
+/// One virtual CPU. One thread runs it; only `kick` may come from any other.
 #[pyclass(frozen, module = "wardian._core")]
 pub(crate) struct Vcpu {
     /// Locked while it runs: whoever else wants it then is refused, not kept waiting.
     vcpu: Mutex<Box<dyn contract::Vcpu>>,
     signal: Arc<VcpuSignal>,
-    /// Counters as of the last exit.
-    stats: Arc<Mutex<VcpuStats>>,
     last_error: Mutex<String>,
 }
 
 impl Vcpu {
-    pub(crate) fn new(
-        vcpu: Box<dyn contract::Vcpu>,
-        signal: Arc<VcpuSignal>,
-        stats: Arc<Mutex<VcpuStats>>,
-    ) -> Self {
+    pub(crate) fn new(vcpu: Box<dyn contract::Vcpu>, signal: Arc<VcpuSignal>) -> Self {
         Self {
             vcpu: Mutex::new(vcpu),
             signal,
-            stats,
             last_error: Mutex::default(),
         }
     }
@@ -64,9 +57,7 @@ impl Vcpu {
     fn run<'py>(&self, py: Python<'py>) -> PyResult<ExitTuple<'py>> {
         let exit = py.detach(|| {
             let mut vcpu = self.own()?;
-            let exit = vcpu.run();
-            *locked(&self.stats) = vcpu.stats();
-            PyResult::Ok(exit)
+            PyResult::Ok(vcpu.run())
         })?;
         let (kind, token, offset, size, value) = match exit {
             VmExit::PioRead {
@@ -130,32 +121,22 @@ impl Vcpu {
         locked(&self.last_error).clone()
     }
 
-    /// Counters by name; those of the last exit while the vCPU runs.
-    fn stats(&self) -> HashMap<&'static str, u64> {
-        let stats = match self.own() {
-            Ok(vcpu) => vcpu.stats(),
-            Err(_running) => *locked(&self.stats),
-        };
-        counters(&stats).collect()
+    /// Counters by name; an engine adds its own to those that every engine has.
+    fn stats(&self) -> PyResult<HashMap<&'static str, u64>> {
+        let stats = self.own()?.stats();
+        let routes = stats.routes;
+        let common = [
+            ("instructions", stats.instructions),
+            ("interrupts", stats.interrupts),
+            ("exceptions", stats.exceptions),
+            ("halts", stats.halts),
+            ("pio_native", routes.pio_native),
+            ("pio_python", routes.pio_python),
+            ("pio_unclaimed", routes.pio_unclaimed),
+            ("mmio_native", routes.mmio_native),
+            ("mmio_python", routes.mmio_python),
+            ("mmio_unclaimed", routes.mmio_unclaimed),
+        ];
+        Ok(common.into_iter().chain(stats.engine).collect())
     }
-}
-
-/// A vCPU's counters by name.
-pub(crate) fn counters(stats: &VcpuStats) -> impl Iterator<Item = (&'static str, u64)> + use<> {
-    let routes = stats.routes;
-    [
-        ("instructions", stats.instructions),
-        ("interrupts", stats.interrupts),
-        ("exceptions", stats.exceptions),
-        ("halts", stats.halts),
-        ("pio_native", routes.pio_native),
-        ("pio_python", routes.pio_python),
-        ("pio_unclaimed", routes.pio_unclaimed),
-        ("mmio_native", routes.mmio_native),
-        ("mmio_python", routes.mmio_python),
-        ("mmio_unclaimed", routes.mmio_unclaimed),
-    ]
-    .into_iter()
-    .chain(stats.engine)
-    .filter(|(name, _)| !name.is_empty())
 }

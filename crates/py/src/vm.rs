@@ -1,25 +1,29 @@
 //! `Vm`: one virtual machine.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fs::File;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use wardian_engine::contract::{self, CpuidEntry, EngineError, VcpuStats};
+use wardian_engine::contract::{self, CpuidEntry, EngineError};
+use wardian_engine::profile::{PerfMap, Place, Samples};
 
 use crate::error::{raise, refused};
-use crate::vcpu::{Vcpu, counters};
+use crate::vcpu::Vcpu;
 
 /// One CPUID row: leaf, subleaf, EAX, EBX, ECX, EDX.
 type CpuidRow = (u32, u32, u32, u32, u32, u32);
+
+/// One place of a profile: vCPU, RIP, at ring 3, translated, halted, samples.
+type SampleRow = (usize, u64, bool, bool, bool, u64);
 
 /// One virtual machine. Every method may be called from any thread.
 #[pyclass(frozen, module = "wardian._core")]
 pub(crate) struct Vm {
     vm: Arc<dyn contract::Vm>,
     cpus: usize,
-    /// Where the vCPUs handed out leave their counters.
-    stats: Mutex<Vec<Arc<Mutex<VcpuStats>>>>,
 }
 
 #[pymethods]
@@ -34,11 +38,7 @@ impl Vm {
                 return Err(raise("ENGINE_UNKNOWN", message));
             }
         };
-        Ok(Self {
-            vm,
-            cpus,
-            stats: Mutex::default(),
-        })
+        Ok(Self { vm, cpus })
     }
 
     /// Adds zeroed RAM; both numbers are multiples of 4096. Only before the first `run`.
@@ -113,10 +113,7 @@ impl Vm {
         let vcpu = self.vm.vcpu(index).map_err(refused)?;
         let signal = self.vm.signal(index);
         let signal = signal.ok_or_else(|| refused(EngineError::NoSuchVcpu(index)))?;
-        let stats = Arc::new(Mutex::new(vcpu.stats()));
-        let mut all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(Arc::clone(&stats));
-        Ok(Vcpu::new(vcpu, signal, stats))
+        Ok(Vcpu::new(vcpu, signal))
     }
 
     /// The rate of the guest's time-stamp counter in Hz.
@@ -133,16 +130,58 @@ impl Vm {
         Ok(())
     }
 
-    /// The vCPUs' counters by name, summed, each as of the vCPU's last exit.
+    /// Counters of the machine as a whole, by name; each vCPU has its own.
     fn stats(&self) -> HashMap<&'static str, u64> {
-        let all = self.stats.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sums = HashMap::from([("ram_bytes", self.vm.ram().size())]);
-        for stats in all.iter() {
-            let stats = *stats.lock().unwrap_or_else(PoisonError::into_inner);
-            for (name, value) in counters(&stats) {
-                *sums.entry(name).or_default() += value;
-            }
+        let lost = self.vm.profiler().samples().map(Samples::lost).sum();
+        HashMap::from([("ram_bytes", self.vm.ram().size()), ("samples_lost", lost)])
+    }
+
+    /// Samples where every vCPU is, `hz` times a second, from now on.
+    fn profile_start(&self, hz: u32) -> PyResult<()> {
+        self.vm.profiler().start(hz).map_err(refused)
+    }
+
+    /// Ends the sampling; what it found stays.
+    fn profile_stop(&self, py: Python<'_>) {
+        py.detach(|| self.vm.profiler().stop());
+    }
+
+    /// What the vCPUs recorded so far: (vCPU, RIP, at ring 3, translated, halted, samples).
+    fn profile(&self) -> Vec<SampleRow> {
+        let vcpus = self.vm.profiler().samples().enumerate();
+        vcpus
+            .flat_map(|(vcpu, samples)| {
+                samples.counts().map(move |(place, count)| {
+                    let Place {
+                        rip,
+                        user,
+                        translated,
+                        halted,
+                    } = place;
+                    (vcpu, rip, user, translated, halted, count)
+                })
+            })
+            .collect()
+    }
+
+    /// Lists the host code of every block translated from now on in the file behind `descriptor`,
+    /// which stays the caller's; once in a machine's life.
+    fn set_perf_map(&self, descriptor: RawFd) -> PyResult<()> {
+        if descriptor < 0 {
+            let message = format!("{descriptor} is no file descriptor");
+            return Err(raise("ENGINE_PERF_MAP", message));
         }
-        sums
+        // SAFETY: not -1, and borrowed for this call only; one that is not open cannot be duplicated.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        let file = File::from(borrowed.try_clone_to_owned()?);
+        self.vm.profiler().set_perf_map(PerfMap::new(file));
+        Ok(())
+    }
+
+    /// Brings the list of translated blocks into its file.
+    fn flush_perf_map(&self) {
+        if let Some(map) = self.vm.profiler().perf_map() {
+            map.flush();
+        }
     }
 }

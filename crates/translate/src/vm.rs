@@ -6,6 +6,7 @@ use wardian_engine::bus::{Bus, Native};
 use wardian_engine::clock::Clock;
 use wardian_engine::contract::{CpuidEntry, EngineError, MAX_VCPUS, Vcpu, VcpuStats, Vm, VmExit};
 use wardian_engine::irqchip::{IOAPIC_BASE, IOAPIC_LENGTH, Irqchip, PIO_CLAIMS};
+use wardian_engine::profile::Profiler;
 use wardian_engine::signal::VcpuSignal;
 use wardian_engine::state::VcpuState;
 use wardian_memory::GuestRam;
@@ -33,6 +34,7 @@ pub fn new_vm(cpus: usize) -> Result<Arc<dyn Vm>, EngineError> {
         ram: GuestRam::new(),
         bus,
         irqchip: Irqchip::new(signals.clone(), Arc::clone(&clock)),
+        profiler: Profiler::new(&signals),
         clock,
     });
     let taken = Mutex::new(Taken {
@@ -68,6 +70,10 @@ impl Vm for InterpretedVm {
 
     fn irqchip(&self) -> &Irqchip {
         &self.board.irqchip
+    }
+
+    fn profiler(&self) -> &Profiler {
+        &self.board.profiler
     }
 
     fn tsc_hz(&self) -> u64 {
@@ -140,7 +146,7 @@ impl Vcpu for InterpretedVcpu {
             interrupts: cpu.interrupts,
             exceptions: cpu.exceptions,
             halts: cpu.halts,
-            engine: [
+            engine: vec![
                 ("blocks_decoded", cpu.blocks.decoded),
                 ("tlb_fills", cpu.tlb.fills()),
                 ("tlb_flushes", cpu.tlb.flushes()),

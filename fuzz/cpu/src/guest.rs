@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wardian_engine::bus::Bus;
 use wardian_engine::clock::Clock;
 use wardian_engine::irqchip::Irqchip;
+use wardian_engine::profile::Profiler;
 use wardian_engine::signal::VcpuSignal;
 use wardian_engine::state::{Segment, TableRegister};
 use wardian_memory::GuestRam;
@@ -76,6 +77,7 @@ pub(crate) fn cpu(mode: Mode) -> io::Result<Cpu> {
         ram,
         bus: Bus::default(),
         irqchip,
+        profiler: Profiler::default(),
         clock,
     });
     let mut cpu = Cpu::new(0, board, signal, Default::default())?;

@@ -4,6 +4,7 @@
 //! instructions themselves left behind. Only if one of them is set does it leave the fast path.
 
 use wardian_engine::contract::VmExit;
+use wardian_engine::profile::Place;
 use wardian_engine::signal::VcpuSignal;
 use wardian_engine::state::Activity;
 
@@ -183,6 +184,10 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn attend(&mut self) -> Option<VmExit> {
+        if self.signal.pending() & VcpuSignal::SAMPLE != 0 {
+            self.signal.take(VcpuSignal::SAMPLE);
+            self.record_place(false);
+        }
         if self.signal.take(VcpuSignal::KICK) != 0 {
             return Some(VmExit::Interrupted);
         }
@@ -209,6 +214,17 @@ impl Cpu {
             return self.debug_trap();
         }
         self.take_interrupts()
+    }
+
+    /// Tells the profile where this vCPU is.
+    fn record_place(&self, translated: bool) {
+        let place = Place {
+            rip: self.rip(),
+            user: self.cpl == 3,
+            translated,
+            halted: self.activity != Activity::Running,
+        };
+        self.board.profiler.record(self.index, place);
     }
 
     /// Makes room when an instruction found none for its thunk or block.

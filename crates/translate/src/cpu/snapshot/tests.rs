@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wardian_engine::bus::Bus;
 use wardian_engine::clock::Clock;
 use wardian_engine::irqchip::Irqchip;
+use wardian_engine::profile::Profiler;
 use wardian_engine::signal::VcpuSignal;
 use wardian_engine::state::{Activity, Segment, VcpuState};
 use wardian_memory::GuestRam;
@@ -28,6 +29,7 @@ impl Cpu {
             ram: GuestRam::new(),
             bus: Bus::default(),
             irqchip: Irqchip::new(vec![Arc::clone(&signal)], Arc::clone(&clock)),
+            profiler: Profiler::default(),
             clock,
         };
         board.ram.map(0, 0x1_0000).unwrap();
