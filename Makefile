@@ -56,9 +56,11 @@ pytest: ## the Python tests only; ARGS="..." are pytest's
 	@$(PYTHON) -m tools.setup test
 	@$(VENV)/pytest $(ARGS)
 
-bench: ## compare native, Wardian, QEMU TCG and User-Mode Linux; SCALE=1 RUNS=3
+bench: ## compare native, Wardian, QEMU TCG, User-Mode Linux; QUICK=1 for a look; ARGS="--help"
 	@$(PYTHON) -m tools.setup bench
-	@$(VENV)/python -m benches --scale $(or $(SCALE),0.1) --runs $(or $(RUNS),3)
+	@$(VENV)/python -m benches $(if $(QUICK),--quick) $(if $(SCALE),--scale $(SCALE)) \
+		$(if $(RUNS),--runs $(RUNS)) $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(SUBJECTS),--subjects $(SUBJECTS)) $(ARGS)
 
 boots: ## boot the stock kernel COUNT=50 times in a row and count the clean boots
 	@$(PYTHON) -m tools.setup build

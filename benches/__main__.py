@@ -1,46 +1,77 @@
-"""`make bench`: runs guestbench natively and under each engine, and prints one table.
+"""`make bench`: runs the guest programs natively and under each engine, and prints tables.
 
 Runs are interleaved (every subject once, then every subject again), so that a host that slows
-down in between slows down all of them; the table shows medians, and every raw value goes to a
+down in between slows down all of them; the tables show medians, and every raw value goes to a
 JSON file under benches/results/.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from benches.record import host_facts, save
-from benches.session import Session
-from benches.subjects import QEMU, UML, WARDIAN
-from benches.table import render, render_notes
+from benches.cpu_time import render_cpu_times
+from benches.figures import figures, medians_by_subject
+from benches.notes import render_counters, render_notes
+from benches.options import parse_options
+from benches.quiet import disturbance, read_moment, render_disturbance
+from benches.record import save, session_facts
+from benches.scenarios import scenarios
+from benches.session import NATIVE, Results, Session, build_guest
+from benches.subjects import Subject, chosen
+from benches.table import render, render_targets
+from benches.targets import judge
+from tools.assets.kernel import debian_kernel
 from tools.errors import ToolError
 
 
 def main() -> int:
     """Run the benchmark as the command line says; return the exit status."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--scale", type=float, default=0.1, help="repetitions (1: the full table)")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each subject")
-    parser.add_argument("--limit", type=float, default=1800, help="seconds one run may take")
-    options = parser.parse_args()
-    if options.scale <= 0 or options.runs < 1:
-        parser.error("--scale and --runs must be positive")
+    options = parse_options()
+    subjects = chosen(options.subjects)
     try:
         with tempfile.TemporaryDirectory(prefix="wardian-bench-") as scratch:
-            session = Session(Path(scratch), options.scale, options.limit)
-            session.interleave([WARDIAN, QEMU, UML], options.runs)
+            folder = Path(scratch)
+            kernel = debian_kernel()
+            wanted = scenarios(options.rows, options.scale)
+            guests = [build_guest(scenario, folder) for scenario in wanted]
+            session = Session(kernel.path, guests, folder, options.limit_s)
+            facts = session_facts(kernel, subjects, options.scale)
+            start = read_moment()
+            try:
+                session.interleave(subjects, options.runs, options.budget_s)
+            except KeyboardInterrupt:
+                print("interrupted: what follows is what there was", file=sys.stderr)
+            facts["disturbance"] = disturbance(start, read_moment(), os.cpu_count() or 1)
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print()
-    print(render(session.runs, peer=QEMU.name, ours=WARDIAN.name))
-    print(render_notes(session.runs, session.absences))
-    facts = host_facts(session.kernel, options.scale, options.runs)
-    print(f"raw rows: {save(facts, session.runs, session.absences)}")
+    print_report(session.results, subjects, with_cpu_times=options.cpu_times)
+    print(render_disturbance(facts["disturbance"]))
+    print(f"raw rows: {save(facts, session.results)}")
     return 0
+
+
+def print_report(results: Results, subjects: Sequence[Subject], *, with_cpu_times: bool) -> None:
+    """Print what was measured, how it compares, and how far the targets are."""
+    ours = [subject.name for subject in subjects if subject.is_ours]
+    peers = [subject.name for subject in subjects if subject.is_tcg]
+    print(render(medians_by_subject(results.turns), ours, peers))
+    turns = {name: [figures(turn) for turn in some] for name, some in results.turns.items()}
+    for name in ours[:1]:
+        others = [turns[peer] for peer in peers if peer in turns]
+        targets = render_targets(judge(turns.get(name, []), others, turns.get(NATIVE, [])))
+        print(f"\n{name}, its targets (the peer is QEMU TCG):\n{targets}\n" if targets else "")
+    if with_cpu_times:
+        print(render_cpu_times(results.turns, ours, peers))
+        print()
+    for text in (render_notes(results), render_counters(results)):
+        if text:
+            print(text)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benches.resident import resident_beyond_ram
+from benches.processes import cpu_seconds, resident_beyond_ram
 from benches.rows import ELAPSED, Row, parse_row
 from tools.assets.reports import Report
 from tools.errors import ToolError
@@ -29,8 +29,10 @@ class Run:
     printed_s: dict[str, float] = field(default_factory=dict)
     boot_s: float | None = None
     resident_bytes: int | None = None
-    # For each row [seconds, guest instructions retired] when it was printed, if counted.
-    counts: dict[str, tuple[float, int]] = field(default_factory=dict)
+    # CPU time that the started process had used by then.
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    # For each row the "seconds" since the one before, and what the engine counted in them.
+    intervals: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ class _Watch:
                 if row is not None:
                     self.run.rows[row.name] = row.value
                     self.run.printed_s[row.name] = now_s
+                    self.run.cpu_s[row.name] = cpu_seconds(self.process_id)
                     self.on_row(row)
         elif event.word == "ready":
             self.run.boot_s = now_s
@@ -72,11 +75,11 @@ def measure(
     limit_s: float,
     on_row: Callable[[Row], None],
 ) -> Run:
-    """Run `command`, which boots a guest that runs guestbench, and return what it measured.
+    """Run `command`, a program that prints rows or a guest that does, and return what it measured.
 
     `ram_bytes` is the guest's RAM if the started process alone holds it, else None and its
-    resident memory is not read. Raises ToolError if the rows did not all arrive in `limit_s`
-    seconds, with the last lines of the console.
+    resident memory is not read. `on_row` sees each row when it arrives. Raises ToolError if they
+    did not all arrive in `limit_s` seconds, with the last lines of the console.
     """
     started = time.monotonic()
     with (

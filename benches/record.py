@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benches.measure import Run
+from benches.session import Results
+from benches.subjects import Subject
 from tools.assets.kernel import Kernel
 from tools.cache import CHECKOUT, write
 
 _RESULTS = CHECKOUT / "benches" / "results"
 
 
-def host_facts(kernel: Kernel, scale: float, runs: int) -> dict[str, Any]:
+def session_facts(kernel: Kernel, subjects: Sequence[Subject], scale: float) -> dict[str, Any]:
     """Return what a reader needs to know to judge the numbers."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -27,22 +28,20 @@ def host_facts(kernel: Kernel, scale: float, runs: int) -> dict[str, Any]:
         "load": os.getloadavg(),
         "host_kernel": platform.release(),
         "guest_kernel": f"{kernel.package} {kernel.version}",
+        "versions": {subject.name: subject.version() for subject in subjects},
         "scale": scale,
-        "runs": runs,
     }
 
 
-def save(
-    facts: Mapping[str, Any], runs: Mapping[str, Sequence[Run]], absences: Mapping[str, str]
-) -> Path:
+def save(facts: Mapping[str, Any], results: Results) -> Path:
     """Write one session to a new file under benches/results/; return its path."""
     name = str(facts["date"]).replace(":", "").replace("+0000", "Z")
     path = _RESULTS / f"{name}.json"
-    session = {
-        **facts,
-        "subjects": {subject: [asdict(run) for run in some] for subject, some in runs.items()},
-        "absent": dict(absences),
+    subjects = {
+        subject: [{scenario: asdict(run) for scenario, run in turn.items()} for turn in turns]
+        for subject, turns in results.turns.items()
     }
+    session = {**facts, "subjects": subjects, "absent": results.absences}
     write(path, json.dumps(session, indent=1).encode() + b"\n")
     return path.relative_to(CHECKOUT)
 

@@ -1,4 +1,4 @@
-"""The rows of the table: what benches/guestbench.c prints, and what is measured around it."""
+"""The rows of the table: what the guest programs print, and what is measured around them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,25 @@ PROGRAM_ROWS = {
     "fork+exec": "us",
     "pagefault": "us",
 }
+#: Rows that compute, and hardly enter the guest's kernel.
+COMPUTE_ROWS = ("crc32", "qsort", "fp-scalar", "sgemm", "chase", "memcpy")
 #: Rows that are integer computation only: what guest instructions per second are read from.
 INTEGER_ROWS = ("crc32", "qsort")
-#: These two enclose the others: how long the guest thinks that all of them took.
+#: Rows of twoloops: the throughput of one loop alone, and of two at the same time.
+ONE_LOOP = "one-loop"
+TWO_LOOPS = "two-loops"
+#: These two enclose a program's rows: how long the guest thinks that all of them took.
 START = "start"
 ELAPSED = "elapsed"
-#: Seconds from the start of the process until /init reports.
-BOOT = "boot to /init"
 
+#: From the start of the process until /init reports.
+BOOT = "boot"
+#: The throughput of two loops on two CPUs, in multiples of that of one loop.
+TWO_VCPUS = "two-vcpus"
+#: Every row of the table, with its unit.
+TABLE_ROWS = {**PROGRAM_ROWS, BOOT: "s", TWO_VCPUS: "x"}
+
+_PRINTED = {**PROGRAM_ROWS, ONE_LOOP: "Mstep/s", TWO_LOOPS: "Mstep/s", START: "s", ELAPSED: "s"}
 _SMALLER_IS_BETTER = {"ns", "us", "s"}
 
 
@@ -42,16 +53,20 @@ class Row:
 
 
 def parse_row(line: str) -> Row | None:
-    """Return the row in a line that guestbench printed, None if the line is something else."""
+    """Return the row in a line that a guest program printed, None for any other line."""
     found = _ROW.fullmatch(line.strip())
     if found is None:
         return None
     name, value, unit = found.groups()
-    if unit != {**PROGRAM_ROWS, START: "s", ELAPSED: "s"}.get(name):
-        return None
-    return Row(name, float(value), unit)
+    return Row(name, float(value), unit) if _PRINTED.get(name) == unit else None
 
 
-def slowdown(unit: str, value: float, reference: float) -> float:
-    """Return how many times slower `value` is than `reference`, both in `unit`."""
-    return value / reference if unit in _SMALLER_IS_BETTER else reference / value
+def slowdown(row: str, value: float, reference: float) -> float:
+    """Return how many times slower `value` is than `reference`, both of the table's `row`."""
+    smaller_is_better = TABLE_ROWS[row] in _SMALLER_IS_BETTER
+    return value / reference if smaller_is_better else reference / value
+
+
+def speedup(row: str, value: float, reference: float) -> float:
+    """Return how many times faster `value` is than `reference`, both of the table's `row`."""
+    return 1 / slowdown(row, value, reference)

@@ -1,94 +1,83 @@
-"""Turns runs into the table: medians, and ratios to the host itself and to QEMU."""
+"""Turns figures into the tables that a person reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 
-from benches.measure import Run
-from benches.rows import BOOT, ELAPSED, INTEGER_ROWS, PROGRAM_ROWS, START, slowdown
+from benches.figures import Figures
+from benches.rows import TABLE_ROWS, slowdown, speedup
 from benches.session import NATIVE
+from benches.targets import Kind, Verdict, fastest
 
-_MIB = 1 << 20
-# A guest clock further off than this makes the guest's own rows doubtful.
-_CLOCK_TOLERANCE = 0.05
-
-
-def medians(runs: Sequence[Run]) -> dict[str, float]:
-    """Return the median of every row over `runs`, the boot row included."""
-    found = {name: median(run.rows[name] for run in runs) for name in PROGRAM_ROWS}
-    boots = [run.boot_s for run in runs if run.boot_s is not None]
-    return {**found, BOOT: median(boots)} if boots else found
+_LEGEND = "In brackets: how many times slower than native."
 
 
-def render(runs: Mapping[str, Sequence[Run]], peer: str, ours: str) -> str:
-    """Return the table of all subjects that ran.
+def render(columns: Mapping[str, Figures], ours: Sequence[str], peers: Sequence[str]) -> str:
+    """Return the table of all subjects that measured anything: `columns` holds their medians.
 
-    Each guest column shows the median and, in brackets, how many times slower than native it
-    is. The last column says how many times slower `ours` is than `peer`: below 1 is faster.
+    Each column shows the value and, in brackets, how many times slower than native it is. For
+    each of `ours` one more column says how many times faster it is than QEMU TCG, whose columns
+    are `peers`; the fastest of them counts.
     """
-    columns = {name: medians(some) for name, some in runs.items() if some}
-    compared = ours in columns and peer in columns
-    head = ["row", "unit", *columns, *([f"{ours} / {peer}"] if compared else [])]
-    lines = [head]
-    for row, unit in {**PROGRAM_ROWS, BOOT: "s"}.items():
+    peer = fastest([columns[name] for name in peers if name in columns])
+    compared = [name for name in ours if name in columns and peer]
+    lines = [["row", "unit", *columns, *(f"{name} : TCG" for name in compared)]]
+    native = columns.get(NATIVE, {})
+    for row, unit in TABLE_ROWS.items():
+        if not any(row in values for values in columns.values()):
+            continue
         cells = [row, unit]
-        native = columns.get(NATIVE, {}).get(row)
         for name, values in columns.items():
-            cells.append(_cell(unit, values.get(row), None if name == NATIVE else native))
-        if compared:
-            cells.append(f"{slowdown(unit, columns[ours][row], columns[peer][row]):.2f}x")
+            cells.append(_cell(row, values.get(row), None if name == NATIVE else native.get(row)))
+        for name in compared:
+            ratio = row in columns[name] and row in peer
+            cells.append(f"{speedup(row, columns[name][row], peer[row]):.2f}x" if ratio else "-")
         lines.append(cells)
-    return _aligned(lines)
+    legend = [_LEGEND, *([f"{', '.join(compared)} : TCG: times faster."] if compared else [])]
+    return "\n".join([aligned(lines), " ".join(legend)])
 
 
-def render_notes(runs: Mapping[str, Sequence[Run]], absences: Mapping[str, str]) -> str:
-    """Return what does not fit the table: memory, instruction rates, clocks, who is absent."""
-    lines = []
-    for name, some in runs.items():
-        resident = [run.resident_bytes for run in some if run.resident_bytes is not None]
-        if resident:
-            lines.append(f"{name}: {median(resident) / _MIB:.0f} MiB resident beyond guest RAM")
-        for row in INTEGER_ROWS:
-            rates = [rate for run in some if (rate := _instruction_rate(run, row)) is not None]
-            if rates:
-                lines.append(f"{name}: {median(rates) / 1e6:.1f} M guest instructions/s in {row}")
-        drift = max((abs(_clock_ratio(run) - 1) for run in some), default=0)
-        if drift > _CLOCK_TOLERANCE:
-            lines.append(f"{name}: the guest's clock is off by {drift:.0%}; its rows are doubtful")
-    lines += [f"{name}: did not run: {reason}" for name, reason in absences.items()]
-    return "\n".join(lines)
+def render_targets(verdicts: Sequence[Verdict]) -> str:
+    """Return the table of targets; empty if none of them was measured."""
+    if all(verdict.measured is None for verdict in verdicts):
+        return ""
+    lines = [["target", "wanted", "measured", "rounds", "to native", "verdict"]]
+    for verdict in verdicts:
+        target = verdict.target
+        sign = "<=" if target.kind is Kind.TIME else ">="
+        least, greatest = _ratio(verdict.least), _ratio(verdict.greatest)
+        lines.append(
+            [
+                f"{target.what}, {target.kind.value}" if target.kind.value else target.what,
+                f"{sign} {target.bound:g}",
+                _ratio(verdict.measured),
+                "-" if verdict.least is None else f"{least} to {greatest}",
+                _ratio(verdict.to_native),
+                verdict.word,
+            ]
+        )
+    return aligned(lines, left=(0, 5))
 
 
-def _instruction_rate(run: Run, row: str) -> float | None:
-    """Return guest instructions per second from the line before `row` to `row`."""
-    names = [START, *PROGRAM_ROWS]
-    before = names[names.index(row) - 1]
-    if row not in run.counts or before not in run.counts:
-        return None
-    (started_s, already), (ended_s, retired) = run.counts[before], run.counts[row]
-    return (retired - already) / (ended_s - started_s)
-
-
-def _clock_ratio(run: Run) -> float:
-    """Return seconds on the guest's clock per second on the host's, over all rows."""
-    return run.rows[ELAPSED] / (run.printed_s[ELAPSED] - run.printed_s[START])
-
-
-def _cell(unit: str, value: float | None, native: float | None) -> str:
-    if value is None:
-        return "-"
-    if native is None:
-        return f"{value:.4g}"
-    return f"{value:.4g} ({slowdown(unit, value, native):.1f}x)"
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]], left: Sequence[int] = (0, 1)) -> str:
+    """Return `lines` of cells in columns; those numbered in `left` are flush left."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
+            cell.ljust(width) if column in left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     )
+
+
+def _cell(row: str, value: float | None, native: float | None) -> str:
+    if value is None:
+        return "-"
+    if native is None:
+        return f"{value:.4g}"
+    return f"{value:.4g} ({slowdown(row, value, native):.1f}x)"
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,81 +1,53 @@
-"""benches/: what guestbench prints is read back, and ratios point the right way."""
+"""benches/table.py: a line for each row, a column for each subject that ran."""
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
-from benches.measure import Run
-from benches.resident import resident_beyond_ram
-from benches.rows import PROGRAM_ROWS, Row, parse_row, slowdown
-from benches.table import medians, render, render_notes
+from benches.figures import Figures
+from benches.rows import PROGRAM_ROWS
+from benches.table import render, render_targets
+from benches.targets import judge
 
 
-@pytest.mark.parametrize(
-    ("line", "row"),
-    [
-        ("crc32 128.5 MiB/s", Row("crc32", 128.5, "MiB/s")),
-        ("fork+exec 2.46e+04 us\r", Row("fork+exec", 24600.0, "us")),
-        ("start 0 s", Row("start", 0.0, "s")),
-        ("crc32 128.5 us", None),
-        ("speed 128.5 MiB/s", None),
-        ("crc32 fast MiB/s", None),
-        ("crc32 inf MiB/s", None),
-        ("", None),
-    ],
-)
-def test_parse_row(line: str, row: Row | None) -> None:
-    assert parse_row(line) == row
-
-
-def test_slower_is_above_one_for_rates_and_for_times() -> None:
-    assert slowdown("MiB/s", 50, 100) == 2
-    assert slowdown("us", 100, 50) == 2
-
-
-def a_run(value: float, boot_s: float | None = None, **counts: tuple[float, int]) -> Run:
-    rows = {**dict.fromkeys(PROGRAM_ROWS, value), "start": 0.0, "elapsed": 10.0}
-    printed_s = {"start": 1.0, "elapsed": 11.0}
-    return Run(rows=rows, printed_s=printed_s, boot_s=boot_s, counts=counts)
-
-
-def test_medians() -> None:
-    runs = [a_run(1, 5.0), a_run(100, 7.0), a_run(3, 6.0)]
-    assert medians(runs)["crc32"] == 3
-    assert medians(runs)["boot to /init"] == 6.0
-    assert "boot to /init" not in medians([a_run(1)])
+def rows(value: float, **others: float) -> Figures:
+    return {**dict.fromkeys(PROGRAM_ROWS, value), **others}
 
 
 def test_the_table_has_a_line_per_row_and_a_column_per_subject_that_ran() -> None:
-    table = render({"native": [a_run(8)], "A": [a_run(2, 3.0)], "B": [a_run(4, 1.0)]}, "B", "A")
-    head, *lines = table.splitlines()
-    assert head.split() == ["row", "unit", "native", "A", "B", "A", "/", "B"]
-    assert [line.split()[0] for line in lines[:-1]] == list(PROGRAM_ROWS)
-    assert lines[0].split() == ["crc32", "MiB/s", "8", "2", "(4.0x)", "4", "(2.0x)", "2.00x"]
-    assert lines[-1].split() == ["boot", "to", "/init", "s", "-", "3", "1", "3.00x"]
+    columns = {"native": rows(8), "A": rows(2, boot=3.0), "B": rows(4, boot=1.0)}
+    head, *lines, _legend = render(columns, ["A"], ["B"]).splitlines()
+    assert head.split() == ["row", "unit", "native", "A", "B", "A", ":", "TCG"]
+    assert [line.split()[0] for line in lines] == [*PROGRAM_ROWS, "boot"]
+    assert lines[0].split() == ["crc32", "MiB/s", "8", "2", "(4.0x)", "4", "(2.0x)", "0.50x"]
+    assert lines[-1].split() == ["boot", "s", "-", "3", "1", "0.33x"]
+
+
+def test_each_of_ours_is_compared_with_the_fastest_peer() -> None:
+    columns = {"A": {"crc32": 6.0}, "B": {"crc32": 3.0}, "P": {"crc32": 1.0}, "Q": {"crc32": 2.0}}
+    _head, line, legend = render(columns, ["A", "B"], ["P", "Q"]).splitlines()
+    assert line.split() == ["crc32", "MiB/s", "6", "3", "1", "2", "3.00x", "1.50x"]
+    assert "A, B : TCG" in legend
 
 
 def test_without_the_peer_there_is_no_comparison() -> None:
-    head = render({"native": [a_run(8)], "A": [a_run(2, 3.0)]}, "B", "A").splitlines()[0]
-    assert "/" not in head
+    head, *_lines = render({"native": rows(8), "A": rows(2)}, ["A"], ["B"]).splitlines()
+    assert ":" not in head
 
 
-def test_notes_tell_rates_doubtful_clocks_and_who_is_absent() -> None:
-    run = a_run(1, 1.0, start=(10.0, 1_000_000), crc32=(12.0, 121_000_000))
-    run.printed_s["elapsed"] = 21.0
-    run.resident_bytes = 50 << 20
-    notes = render_notes({"A": [run]}, {"B": "not installed"})
-    assert notes.splitlines() == [
-        "A: 50 MiB resident beyond guest RAM",
-        "A: 60.0 M guest instructions/s in crc32",
-        "A: the guest's clock is off by 50%; its rows are doubtful",
-        "B: did not run: not installed",
-    ]
+def test_rows_that_nobody_has_are_left_out() -> None:
+    lines = render({"native": {"fork": 2.0}, "A": {"fork": 3.0}}, ["A"], []).splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == ["fork"]
 
 
-def test_resident_memory_leaves_out_the_mapping_of_ram_size() -> None:
-    resident = resident_beyond_ram(os.getpid(), 1 << 60)
-    assert resident is not None and resident > 1 << 20
-    # No process has this number: the kernel's limit is 2^22 (proc_sys_kernel(5), pid_max).
-    assert resident_beyond_ram(1 << 22, 0) is None
+def test_targets_are_one_line_each() -> None:
+    ours, peer, native = rows(100, boot=1.0), rows(40, boot=1.0), rows(200)
+    head, *lines = render_targets(judge([ours], [[peer]], [native])).splitlines()
+    assert head.split() == ["target", "wanted", "measured", "rounds", "to", "native", "verdict"]
+    qsort = next(line for line in lines if line.startswith("qsort"))
+    assert " ".join(qsort.split()) == "qsort, times its speed >= 2 2.5 2.5 to 2.5 0.5 met"
+    fork = next(line for line in lines if line.startswith("fork+exec"))
+    assert " ".join(fork.split()) == "fork+exec, of its time <= 0.8 2.5 2.5 to 2.5 0.5 short"
+    assert lines[-1].split()[-2:] == ["not", "measured"]
+
+
+def test_without_any_target_measured_there_is_no_table_of_them() -> None:
+    assert render_targets(judge([rows(1)], [], [])) == ""

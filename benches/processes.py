@@ -1,4 +1,4 @@
-"""How much host memory a monitor uses beyond the guest's RAM."""
+"""What the host's kernel tells about a running monitor."""
 
 from __future__ import annotations
 
@@ -26,3 +26,17 @@ def resident_beyond_ram(process_id: int, ram_bytes: int) -> int | None:
         elif line.startswith("Rss:") and not is_ram:
             total += int(line.split()[1]) * 1024
     return total
+
+
+def cpu_seconds(process_id: int) -> float:
+    """Return the CPU time that the living threads of a process have used; 0 if it is gone.
+
+    Source: Documentation/scheduler/sched-stats.rst of Linux, /proc/<pid>/schedstat.
+    """
+    total_ns = 0
+    for task in Path(f"/proc/{process_id}/task").glob("*/schedstat"):
+        try:
+            total_ns += int(task.read_text().split()[0])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return total_ns / 1e9
