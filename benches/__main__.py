@@ -13,10 +13,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benches.counters import render_by_row, render_totals
 from benches.cpu_time import render_cpu_times
 from benches.figures import figures, medians_by_subject
-from benches.notes import render_counters, render_notes
-from benches.options import parse_options
+from benches.notes import render_notes
+from benches.options import Options, parse_options
 from benches.quiet import disturbance, read_moment, render_disturbance
 from benches.record import save, session_facts
 from benches.scenarios import scenarios
@@ -50,28 +51,30 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print()
-    print_report(session.results, subjects, with_cpu_times=options.cpu_times)
+    print_report(session.results, subjects, options)
     print(render_disturbance(facts["disturbance"]))
     print(f"raw rows: {save(facts, session.results)}")
     return 0
 
 
-def print_report(results: Results, subjects: Sequence[Subject], *, with_cpu_times: bool) -> None:
+def print_report(results: Results, subjects: Sequence[Subject], options: Options) -> None:
     """Print what was measured, how it compares, and how far the targets are."""
     ours = [subject.name for subject in subjects if subject.is_ours]
     peers = [subject.name for subject in subjects if subject.is_tcg]
-    print(render(medians_by_subject(results.turns), ours, peers))
+    parts = [render(medians_by_subject(results.turns), ours, peers)]
     turns = {name: [figures(turn) for turn in some] for name, some in results.turns.items()}
     for name in ours[:1]:
         others = [turns[peer] for peer in peers if peer in turns]
-        targets = render_targets(judge(turns.get(name, []), others, turns.get(NATIVE, [])))
-        print(f"\n{name}, its targets (the peer is QEMU TCG):\n{targets}\n" if targets else "")
-    if with_cpu_times:
-        print(render_cpu_times(results.turns, ours, peers))
-        print()
-    for text in (render_notes(results), render_counters(results)):
-        if text:
-            print(text)
+        verdicts = judge(turns.get(name, []), others, turns.get(NATIVE, []))
+        if not options.is_complete:
+            verdicts = [verdict for verdict in verdicts if verdict.measured is not None]
+        if verdicts:
+            parts.append(f"{name} against QEMU TCG:\n{render_targets(verdicts)}")
+    if options.cpu_times:
+        parts.append(render_cpu_times(results.turns, ours, peers))
+    parts.append(render_by_row(results) if options.counters else render_totals(results))
+    parts.append(render_notes(results))
+    print("\n\n".join(part for part in parts if part))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What does not fit the table: memory, rates, counters, doubtful clocks, who is absent."""
+"""What does not fit the table: memory, rates, doubtful clocks, who is absent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from benches.figures import RATE, counters, figures
+from benches.figures import RATE, figures
 from benches.measure import Run
 from benches.rows import ELAPSED, INTEGER_ROWS, START
 from benches.scenarios import ROWS
@@ -33,23 +33,14 @@ def render_notes(results: Results) -> str:
     return "\n".join(lines)
 
 
-def render_counters(results: Results) -> str:
-    """Return the medians of every engine counter over a whole run, a line for each engine."""
-    lines = []
-    for name, turns in results.turns.items():
-        totals = [counters(turn[ROWS]) for turn in turns if ROWS in turn]
-        known = dict.fromkeys(counter for one in totals for counter in one)
-        values = {counter: median(one.get(counter, 0) for one in totals) for counter in known}
-        if values:
-            lines.append(f"{name}: " + ", ".join(f"{key} {n:.4g}" for key, n in values.items()))
-    return "\n".join(lines)
-
-
 def _facts(runs: Sequence[Run]) -> list[str]:
     facts = []
     resident = [run.resident_bytes for run in runs if run.resident_bytes is not None]
     if resident:
         facts.append(f"{median(resident) / _MIB:.0f} MiB resident beyond guest RAM")
+    # Instructions in translated code are not counted.
+    if any(figures({ROWS: run}).get(RATE) for run in runs):
+        return facts
     for row in INTEGER_ROWS:
         intervals = [run.intervals[row] for run in runs if row in run.intervals]
         rates = [_instruction_rate(interval) for interval in intervals]

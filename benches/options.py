@@ -29,10 +29,17 @@ class Options:
     limit_s: float
     # Whether to show CPU times too, for a host that is not quiet.
     cpu_times: bool = False
+    # Whether to show what the engine counted in each row.
+    counters: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every row is measured."""
+        return set(self.rows) == set(TABLE_ROWS)
 
 
 _FULL = Options(tuple(TABLE_ROWS), (OURS, "tcg", "tcg-avx", "uml"), 1, 5, float("inf"), 1800)
-_QUICK = Options(tuple(TABLE_ROWS), (OURS, "tcg"), 0.2, 5, 80, 600)
+_QUICK = Options(tuple(TABLE_ROWS), (OURS, "tcg"), 0.5, 5, 80, 600)
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> Options:
@@ -56,6 +63,9 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--cpu-time", action="store_true", help="show CPU times too: for a host that is not quiet"
     )
+    parser.add_argument(
+        "--counters", action="store_true", help="show what the engine counted in each row"
+    )
     given = parser.parse_args(arguments)
     base = _QUICK if given.quick else _FULL
     options = Options(
@@ -67,6 +77,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> Options:
         budget_s=base.budget_s if given.runs is None else float("inf"),
         limit_s=base.limit_s if given.limit is None else given.limit,
         cpu_times=given.cpu_time,
+        counters=given.counters,
     )
     for kind, words, known in (
         ("row", options.rows, tuple(TABLE_ROWS)),

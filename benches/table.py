@@ -38,9 +38,7 @@ def render(columns: Mapping[str, Figures], ours: Sequence[str], peers: Sequence[
 
 
 def render_targets(verdicts: Sequence[Verdict]) -> str:
-    """Return the table of targets; empty if none of them was measured."""
-    if all(verdict.measured is None for verdict in verdicts):
-        return ""
+    """Return the table of targets."""
     lines = [["target", "wanted", "measured", "rounds", "to native", "verdict"]]
     for verdict in verdicts:
         target = verdict.target

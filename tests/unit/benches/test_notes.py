@@ -1,9 +1,9 @@
-"""benches/notes.py: memory, rates, counters, doubtful clocks and who is absent, a line each."""
+"""benches/notes.py: memory, rates, doubtful clocks and who is absent, a line each."""
 
 from __future__ import annotations
 
 from benches.measure import Run
-from benches.notes import render_counters, render_notes
+from benches.notes import render_notes
 from benches.session import Results
 
 
@@ -17,7 +17,7 @@ def a_run(**intervals: dict[str, float]) -> Run:
 
 def test_notes_tell_rates_doubtful_clocks_and_who_is_absent() -> None:
     run = a_run(
-        start={"seconds": 9.0, "instructions": 5, "translated_bytes": 3e6, "translation_ns": 2e9},
+        start={"seconds": 9.0, "instructions": 5},
         crc32={"seconds": 2.0, "instructions": 120_000_000},
     )
     run.printed_s["elapsed"] = 21.0
@@ -26,19 +26,19 @@ def test_notes_tell_rates_doubtful_clocks_and_who_is_absent() -> None:
     assert render_notes(results).splitlines() == [
         "A: 50 MiB resident beyond guest RAM",
         "A: 60.0 M guest instructions/s in crc32",
-        "A: 1.50 MB of guest code translated a second",
         "A: the guest's clock is off by 50%; its rows are doubtful",
         "B: left out: not installed",
     ]
 
 
+def test_a_translator_tells_its_rate_instead_of_instructions_that_it_does_not_count() -> None:
+    run = a_run(
+        start={"seconds": 9.0, "instructions": 5, "translated_bytes": 3e6, "translation_ns": 2e9},
+        crc32={"seconds": 2.0, "instructions": 7},
+    )
+    notes = render_notes(Results({"A": [{"rows": run}]}))
+    assert notes == "A: 1.50 MB of guest code translated a second"
+
+
 def test_a_quiet_session_has_nothing_to_note() -> None:
     assert render_notes(Results({"A": [{"rows": a_run()}, {}]})) == ""
-
-
-def test_counters_are_medians_of_whole_runs() -> None:
-    turns = [
-        {"rows": a_run(start={"seconds": 1.0, "exits": n}, crc32={"seconds": 1.0, "fills": 2})}
-        for n in (10, 30, 20)
-    ]
-    assert render_counters(Results({"A": turns, "B": [{}]})) == "A: exits 20, fills 2"

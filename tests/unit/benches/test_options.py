@@ -52,3 +52,8 @@ def test_nonsense_is_refused(
         parse_options(arguments)
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_only_a_session_of_every_row_is_complete() -> None:
+    assert parse_options([]).is_complete
+    assert not parse_options(["--rows", "crc32"]).is_complete

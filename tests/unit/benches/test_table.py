@@ -47,7 +47,3 @@ def test_targets_are_one_line_each() -> None:
     fork = next(line for line in lines if line.startswith("fork+exec"))
     assert " ".join(fork.split()) == "fork+exec, of its time <= 0.8 2.5 2.5 to 2.5 0.5 short"
     assert lines[-1].split()[-2:] == ["not", "measured"]
-
-
-def test_without_any_target_measured_there_is_no_table_of_them() -> None:
-    assert render_targets(judge([rows(1)], [], [])) == ""
