@@ -29,6 +29,8 @@ impl VcpuSignal {
     pub const KICK: u32 = 1 << 1;
     /// A timer this vCPU polls was changed by another thread: read the next deadline again.
     pub const TIMER: u32 = 1 << 2;
+    /// Code this vCPU may have translated was stored to: it waits to be dropped.
+    pub const CODE: u32 = 1 << 3;
     /// Record where the vCPU is ([`crate::profile::Profiler::record`]).
     pub const SAMPLE: u32 = 1 << 4;
 
@@ -56,6 +58,19 @@ impl VcpuSignal {
         if self.parked.load(Ordering::SeqCst) != 0 {
             self.futex_wake();
         }
+    }
+
+    /// Sets `bits` without waking a parked vCPU: for what need not be done before it runs again.
+    /// Otherwise as [`VcpuSignal::raise`].
+    pub fn raise_for_later(&self, bits: u32) {
+        self.attention.fetch_or(bits, Ordering::SeqCst);
+    }
+
+    /// Where the bits are, for translated code that looks at them by itself: non-zero means that the
+    /// vCPU has to attend. Valid as long as the signal.
+    #[must_use]
+    pub fn attention_word(&self) -> *const u32 {
+        self.attention.as_ptr()
     }
 
     /// The bits set now. Cheap enough for every block; orders nothing, [`VcpuSignal::take`] does.
@@ -210,6 +225,14 @@ mod tests {
             signal.wait(None, &clock);
             assert_eq!(signal.pending(), VcpuSignal::KICK);
         }
+    }
+
+    #[test]
+    fn what_is_raised_for_later_is_pending() {
+        let signal = VcpuSignal::new();
+        signal.raise_for_later(VcpuSignal::CODE);
+        signal.raise_for_later(VcpuSignal::SAMPLE);
+        assert_eq!(signal.pending(), VcpuSignal::CODE | VcpuSignal::SAMPLE);
     }
 
     #[test]

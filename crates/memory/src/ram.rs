@@ -1,16 +1,13 @@
-//! Slots of guest RAM and the page watches over them.
+//! Slots of guest RAM.
 
 use std::ptr;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32};
 use std::sync::{Mutex, OnceLock};
+
+use crate::watch::Watches;
 
 /// Bytes in a page of guest RAM.
 pub const PAGE_SIZE: u64 = 4096;
-
-/// Watch bit: some vCPU holds decoded code of this page.
-pub const WATCH_CODE: u8 = 1;
-/// Watch bit: every thread has passed a barrier since [`WATCH_CODE`] was set.
-const WATCH_SETTLED: u8 = 2;
 
 /// Slots a machine may have. RAM below and above the 4 GiB hole needs two.
 const MAX_SLOTS: usize = 8;
@@ -46,12 +43,15 @@ pub enum RamError {
     },
 }
 
-struct Slot {
-    gpa: u64,
+/// One run of RAM.
+pub(crate) struct Slot {
+    pub(crate) gpa: u64,
     length: u64,
     hva: *mut u8,
-    watch: Box<[AtomicU8]>,
-    generation: Box<[AtomicU32]>,
+    /// One per page, at least one.
+    pub(crate) watch: Box<[AtomicU8]>,
+    /// One per page.
+    pub(crate) generation: Box<[AtomicU32]>,
 }
 
 // SAFETY: the mapping lives as long as the slot and is plain shared bytes; every access goes
@@ -72,7 +72,7 @@ impl Drop for Slot {
 pub struct PageRef {
     /// First byte of the page in this process.
     pub hva: *mut u8,
-    /// The page's watch byte.
+    /// The page's watch byte: not 0 while somebody holds code of the page.
     pub watch: *const AtomicU8,
     /// The page's generation.
     pub generation: *const AtomicU32,
@@ -82,7 +82,7 @@ pub struct PageRef {
 pub struct GuestRam {
     slots: [OnceLock<Slot>; MAX_SLOTS],
     adding: Mutex<()>,
-    barrier: bool,
+    pub(crate) watches: Watches,
 }
 
 impl Default for GuestRam {
@@ -95,19 +95,10 @@ impl GuestRam {
     /// RAM with no slots yet.
     #[must_use]
     pub fn new() -> Self {
-        // SAFETY: membarrier takes no pointers; a kernel without it answers with an error.
-        let registered = unsafe {
-            libc::syscall(
-                libc::SYS_membarrier,
-                libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
-                0,
-                0,
-            )
-        };
         Self {
             slots: [const { OnceLock::new() }; MAX_SLOTS],
             adding: Mutex::new(()),
-            barrier: registered == 0,
+            watches: Watches::new(),
         }
     }
 
@@ -156,10 +147,9 @@ impl GuestRam {
     /// The page that holds `gpa`, if it is RAM.
     #[must_use]
     pub fn page(&self, gpa: u64) -> Option<PageRef> {
-        let slot = self.slots().find(|s| gpa.wrapping_sub(s.gpa) < s.length)?;
-        let index = ((gpa - slot.gpa) / PAGE_SIZE) as usize;
+        let (slot, index) = self.find(gpa)?;
         Some(PageRef {
-            // SAFETY: index is within the slot, checked just above.
+            // SAFETY: `find` gives the number of a page in the slot.
             hva: unsafe { slot.hva.add(index * PAGE_SIZE as usize) },
             watch: &slot.watch[index],
             generation: &slot.generation[index],
@@ -177,7 +167,7 @@ impl GuestRam {
         })
     }
 
-    /// Copies bytes into RAM and tells the code watches: what a device's DMA uses.
+    /// Copies bytes into RAM and tells whoever watches them: what a device's DMA uses.
     ///
     /// # Errors
     /// [`RamError::OutsideRam`] if any byte is not RAM; nothing is then written.
@@ -186,40 +176,17 @@ impl GuestRam {
         self.each_page(gpa, data.len(), |page, offset, at, n| {
             // SAFETY: each_page gives in-page ranges of mapped RAM and in-range parts of `data`.
             unsafe { ptr::copy_nonoverlapping(data[at..].as_ptr(), page.hva.add(offset), n) };
-            note_store(&page);
+            self.stored(&page, offset as u64, n as u64);
         })
     }
 
-    /// Sets the code watch on a page and makes sure that no store is missed.
-    ///
-    /// A storing vCPU does *store, then look at the watch byte*; a decoding vCPU does *set the watch,
-    /// then read the code bytes*. On x86 a store may still sit in the store buffer when the later load
-    /// executes, so both could miss each other. A full fence after every guest store would cost more
-    /// than the store; instead the decoder, once per page, asks the kernel for a barrier on every
-    /// thread of the process. Afterwards either the store is visible to the decoder, or the storing
-    /// vCPU's look comes later and sees the watch. A second decoder must not read the bytes before
-    /// the first one's barrier is through, so it asks for one itself until a bit says that one was.
-    pub fn watch_code(&self, page: &PageRef) {
-        // SAFETY: PageRef pointers live as long as `self`.
-        let watch = unsafe { &*page.watch };
-        if watch.fetch_or(WATCH_CODE, Ordering::SeqCst) & WATCH_SETTLED != 0 {
-            return;
-        }
-        if self.barrier {
-            // SAFETY: membarrier takes no pointers.
-            unsafe {
-                libc::syscall(
-                    libc::SYS_membarrier,
-                    libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED,
-                    0,
-                    0,
-                )
-            };
-        }
-        watch.fetch_or(WATCH_SETTLED, Ordering::SeqCst);
+    /// The slot that holds `gpa`, and the page's number in it.
+    pub(crate) fn find(&self, gpa: u64) -> Option<(&Slot, usize)> {
+        let slot = self.slots().find(|s| gpa.wrapping_sub(s.gpa) < s.length)?;
+        Some((slot, ((gpa - slot.gpa) / PAGE_SIZE) as usize))
     }
 
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().map_while(OnceLock::get)
     }
 
@@ -243,24 +210,6 @@ impl GuestRam {
             at += n;
         }
         Ok(())
-    }
-}
-
-/// Advances a page's generation after a store, if anyone watches it.
-#[inline]
-pub(crate) fn note_store(page: &PageRef) {
-    // SAFETY: PageRef pointers live as long as the GuestRam they came from.
-    let (watch, generation) = unsafe { (&*page.watch, &*page.generation) };
-    if watch.load(Ordering::Relaxed) != 0 {
-        generation.fetch_add(1, Ordering::Release);
-    }
-}
-
-impl PageRef {
-    /// To be called after each store to the page: advances its generation if anyone watches it.
-    #[inline]
-    pub fn stored(&self) {
-        note_store(self);
     }
 }
 
@@ -343,19 +292,5 @@ mod tests {
                 "{gpa:#x}"
             );
         }
-    }
-
-    #[test]
-    fn only_watched_pages_change_generation() {
-        let ram = ram();
-        let page = ram.page(0x1234).unwrap();
-        // SAFETY: the page belongs to `ram`, which is alive.
-        let generation = || unsafe { &*page.generation }.load(Ordering::Relaxed);
-        ram.write(0x1000, &[1]).unwrap();
-        assert_eq!(generation(), 0);
-        ram.watch_code(&page);
-        ram.write(0x1fff, &[1]).unwrap();
-        ram.write(0x2000, &[1]).unwrap();
-        assert_eq!(generation(), 1);
     }
 }

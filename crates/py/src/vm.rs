@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use wardian_engine::contract::{self, CpuidEntry, EngineError};
 use wardian_engine::profile::{PerfMap, Place, Samples};
+use wardian_translate::{Engine, new_vm};
 
 use crate::error::{raise, refused};
 use crate::vcpu::Vcpu;
@@ -28,13 +29,16 @@ pub(crate) struct Vm {
 
 #[pymethods]
 impl Vm {
-    /// A machine of `cpus` vCPUs run by `engine` ("interpret").
+    /// A machine of `cpus` vCPUs run by `engine` ("interpret" or "translate").
     #[new]
     fn new(engine: &str, cpus: usize) -> PyResult<Self> {
         let vm = match engine {
-            "interpret" => wardian_translate::new_vm(cpus).map_err(refused)?,
+            "interpret" => new_vm(cpus, Engine::Interpret).map_err(refused)?,
+            "translate" => new_vm(cpus, Engine::Translate).map_err(refused)?,
             _ => {
-                let message = format!("there is no engine {engine:?}; there is \"interpret\"");
+                let message = format!(
+                    "there is no engine {engine:?}; there are \"interpret\" and \"translate\""
+                );
                 return Err(raise("ENGINE_UNKNOWN", message));
             }
         };

@@ -1,4 +1,4 @@
-//! The engine contract, kept by the interpreter.
+//! The engine contract, kept by the interpreter and the translator.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,12 +14,22 @@ use wardian_memory::GuestRam;
 use crate::board::Board;
 use crate::cpu::Cpu;
 use crate::cpu::features::Features;
+use crate::translator::VcpuMemory;
 
-/// A machine of `cpus` vCPUs that is executed by interpretation.
+/// How guest code is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// Every instruction by the interpreter.
+    Interpret,
+    /// Code that is run often is translated.
+    Translate,
+}
+
+/// A machine of `cpus` vCPUs.
 ///
 /// # Errors
 /// [`EngineError::BadVcpuCount`].
-pub fn new_vm(cpus: usize) -> Result<Arc<dyn Vm>, EngineError> {
+pub fn new_vm(cpus: usize, engine: Engine) -> Result<Arc<dyn Vm>, EngineError> {
     if cpus == 0 || cpus > MAX_VCPUS {
         return Err(EngineError::BadVcpuCount(cpus));
     }
@@ -41,14 +51,16 @@ pub fn new_vm(cpus: usize) -> Result<Arc<dyn Vm>, EngineError> {
         vcpus: vec![false; cpus],
         features: Features::default(),
     });
-    Ok(Arc::new(InterpretedVm {
+    Ok(Arc::new(SoftwareVm {
+        engine,
         board,
         signals,
         taken,
     }))
 }
 
-struct InterpretedVm {
+struct SoftwareVm {
+    engine: Engine,
     board: Arc<Board>,
     signals: Vec<Arc<VcpuSignal>>,
     taken: Mutex<Taken>,
@@ -59,7 +71,7 @@ struct Taken {
     features: Features,
 }
 
-impl Vm for InterpretedVm {
+impl Vm for SoftwareVm {
     fn ram(&self) -> &GuestRam {
         &self.board.ram
     }
@@ -104,8 +116,13 @@ impl Vm for InterpretedVm {
             signal,
             taken.features.clone(),
         )
+        .and_then(VcpuMemory::new)
+        .and_then(|mut cpu| match self.engine {
+            Engine::Interpret => Ok(cpu),
+            Engine::Translate => cpu.translate().map(|()| cpu),
+        })
         .map_err(|e| EngineError::Host(e.to_string()))?;
-        Ok(Box::new(InterpretedVcpu { cpu: Box::new(cpu) }))
+        Ok(Box::new(SoftwareVcpu { cpu }))
     }
 
     fn signal(&self, index: usize) -> Option<Arc<VcpuSignal>> {
@@ -113,17 +130,16 @@ impl Vm for InterpretedVm {
     }
 }
 
-struct InterpretedVcpu {
-    cpu: Box<Cpu>,
+struct SoftwareVcpu {
+    cpu: VcpuMemory,
 }
 
-// SAFETY: the raw pointers in a vCPU point into guest RAM's tables and into its own block cache, both
-// of which move with it or outlive it; nothing is tied to the thread that made it.
-unsafe impl Send for InterpretedVcpu {}
-
-impl Vcpu for InterpretedVcpu {
+impl Vcpu for SoftwareVcpu {
     fn run(&mut self) -> VmExit {
-        self.cpu.run()
+        self.cpu.expect_timer(true);
+        let exit = self.cpu.run();
+        self.cpu.expect_timer(false);
+        exit
     }
 
     fn complete_read(&mut self, value: u64) {
@@ -140,17 +156,19 @@ impl Vcpu for InterpretedVcpu {
 
     fn stats(&self) -> VcpuStats {
         let cpu = &self.cpu;
+        let mut engine = vec![
+            ("blocks_decoded", cpu.blocks.decoded),
+            ("tlb_fills", cpu.tlb.fills()),
+            ("tlb_flushes", cpu.tlb.flushes()),
+        ];
+        engine.extend(cpu.translator.iter().flat_map(|t| t.counters()));
         VcpuStats {
             instructions: cpu.instructions,
             routes: cpu.routes,
             interrupts: cpu.interrupts,
             exceptions: cpu.exceptions,
             halts: cpu.halts,
-            engine: vec![
-                ("blocks_decoded", cpu.blocks.decoded),
-                ("tlb_fills", cpu.tlb.fills()),
-                ("tlb_flushes", cpu.tlb.flushes()),
-            ],
+            engine,
         }
     }
 }

@@ -12,7 +12,7 @@ from wardian.cpu.preflight import HostFacts
 AUTO = "auto"
 
 #: Every engine Wardian knows by name, fastest first: the order in which `auto` tries them.
-ENGINES = ("kvm", "interpret")
+ENGINES = ("kvm", "translate", "interpret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ def judge_engines(host: HostFacts) -> tuple[EngineReport, ...]:
     """Every engine with its refusals on `host`, in the order of `ENGINES`."""
     return (
         EngineReport("kvm", "hardware virtualization through /dev/kvm", _kvm_refusals(host)),
-        EngineReport("interpret", "Wardian's own CPU, no /dev/kvm needed", _interpret(host)),
+        EngineReport("translate", "Wardian's own CPU, no /dev/kvm needed", _software(host)),
+        EngineReport("interpret", "the same, one instruction at a time", _software(host)),
     )
 
 
@@ -112,7 +113,7 @@ def _kvm_refusals(host: HostFacts) -> tuple[Refusal, ...]:
         Refusal(
             "KVM_NOT_BUILT",
             "this version of Wardian has no kvm engine yet",
-            "use --engine auto or --engine interpret",
+            "use --engine auto or --engine translate",
         )
     )
     return tuple(refusals)
@@ -151,14 +152,14 @@ def _kvm_device(host: HostFacts) -> Refusal | None:
             )
 
 
-def _interpret(host: HostFacts) -> tuple[Refusal, ...]:
+def _software(host: HostFacts) -> tuple[Refusal, ...]:
     if host.machine != "x86_64":
         return (_not_x86_64(host),)
     refusals = []
     least = MODELS[-1]
     missing = missing_flags(least, host.cpu_flags)
     if missing:
-        # The interpreter executes the guest's SSE instructions on the host CPU.
+        # Both engines execute the guest's SSE instructions on the host CPU.
         refusals.append(
             Refusal(
                 "CPU_TOO_OLD",

@@ -24,6 +24,7 @@ use crate::hostexec::{HostExec, XsaveArea};
 use crate::interp::block::BlockCache;
 use crate::interp::op::Op;
 use crate::mmu::Tlb;
+use crate::translator::{Fast, Native, Translator};
 use exception::{Exception, Exec, Stop, StopReason, vector};
 use features::Features;
 use flags::Flags;
@@ -55,10 +56,14 @@ impl CodeMode {
     }
 }
 
-/// A virtual CPU. Hot fields first.
+/// A virtual CPU. Hot fields first, in this order: translated code reaches the first ones with short
+/// displacements.
+#[repr(C)]
 pub struct Cpu {
     /// General registers, then [`registers::ZERO`] and [`RIP`].
     pub regs: [u64; REGISTER_SLOTS],
+    /// What only translated code and its stubs use.
+    pub native: Native,
     /// Lazy arithmetic flags.
     pub flags: Flags,
     /// End of the block being run; pulled in to stop after the current instruction.
@@ -146,6 +151,13 @@ pub struct Cpu {
     pub step_over: bool,
     /// PAUSEs since the host CPU was last given away.
     pub pauses: u32,
+    /// The tables translated code looks things up in; null unless this vCPU is in a
+    /// [`VcpuMemory`](crate::translator::VcpuMemory).
+    pub fast: *mut Fast,
+    /// What translates this vCPU's code, if anything does.
+    pub translator: Option<Box<Translator>>,
+    /// One block is run by itself for an oracle: exceptions are left in `stop`, not delivered.
+    pub single_block: bool,
 }
 
 /// Bytes for thunks. A booted Debian needs a tenth of it.
@@ -164,6 +176,7 @@ impl Cpu {
     ) -> std::io::Result<Self> {
         let mut cpu = Self {
             regs: [0; REGISTER_SLOTS],
+            native: Native::default(),
             flags: Flags::from_bits(0),
             ops_end: std::ptr::null(),
             tlb: Tlb::default(),
@@ -207,6 +220,9 @@ impl Cpu {
             halts: 0,
             step_over: false,
             pauses: 0,
+            fast: std::ptr::null_mut(),
+            translator: None,
+            single_block: false,
         };
         cpu.reset();
         if index > 0 {
@@ -307,6 +323,12 @@ impl Cpu {
         } else {
             self.events |= event::NOT_RUNNING;
         }
+    }
+
+    /// Whether the instruction that ran last asked for the end of its block.
+    #[inline]
+    pub(crate) fn block_ended(&self) -> bool {
+        self.ops_end.is_null()
     }
 
     /// Stops after the instruction that is executing now.

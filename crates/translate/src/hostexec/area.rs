@@ -19,17 +19,17 @@ pub(super) const FIP: usize = 8;
 /// Offset of the last x87 data pointer.
 pub(super) const FDP: usize = 16;
 /// Offset of MXCSR.
-pub(super) const MXCSR: usize = 24;
+pub(crate) const MXCSR: usize = 24;
 /// Offset of the mask of MXCSR bits that software may set.
 pub(super) const MXCSR_MASK: usize = 28;
 /// Offset of ST(0); each slot is 16 bytes.
 pub(super) const ST: usize = 32;
 /// Offset of XMM0; each register is 16 bytes.
-pub(super) const XMM: usize = 160;
+pub(crate) const XMM: usize = 160;
 /// Offset of the XSAVE header.
 const HEADER: usize = 512;
 /// Offset of bits 255:128 of YMM0; each register takes 16 bytes.
-pub(super) const YMM_HIGH: usize = 576;
+pub(crate) const YMM_HIGH: usize = 576;
 
 /// Mask of MXCSR bits that exist for the guest. AMD's misaligned-exception bit (17) does not:
 /// LDMXCSR, FXRSTOR and XRSTOR of any other bit must raise #GP(0).

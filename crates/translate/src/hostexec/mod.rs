@@ -35,8 +35,12 @@ mod special;
 mod thunk;
 
 pub use area::{GUEST_MXCSR_MASK, XsaveArea};
+pub(crate) use area::{
+    MXCSR as MXCSR_OFFSET, XMM as VECTOR_LOW_OFFSET, YMM_HIGH as VECTOR_HIGH_OFFSET,
+};
 pub use isa::{Feature, FeatureSet, HostKind, Isa, host_features, required_isa};
 pub use op::{HostFrame, HostOp, Outcome};
+pub(crate) use operand::required_alignment;
 pub use special::{GuestBytes, Special, clear_registers, run_special};
 
 use code_buffer::CodeBuffer;

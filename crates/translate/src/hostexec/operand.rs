@@ -8,7 +8,7 @@ use super::isa::{HostKind, Isa};
 ///
 /// Legacy SSE asks it of every 16-byte operand but the few that exist to be unaligned; VEX asks it
 /// only of the moves that are named aligned or streaming (Intel SDM vol. 2, 2.7, table 2-21 ff.).
-pub(super) fn required_alignment(ins: &Instruction, isa: Isa) -> u16 {
+pub(crate) fn required_alignment(ins: &Instruction, isa: Isa) -> u16 {
     use Mnemonic::*;
     let size = ins.memory_size().size() as u16;
     let has_memory = (0..ins.op_count()).any(|i| ins.op_kind(i) == OpKind::Memory);

@@ -44,7 +44,7 @@ pub trait GuestBytes {
 
 impl Special {
     /// Which of these `ins` is.
-    pub(super) fn of(ins: &Instruction) -> Self {
+    pub(crate) fn of(ins: &Instruction) -> Self {
         use Mnemonic::*;
         match ins.mnemonic() {
             Vgatherdps | Vgatherdpd | Vgatherqps | Vgatherqpd | Vpgatherdd | Vpgatherdq

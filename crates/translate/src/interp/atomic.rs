@@ -64,7 +64,7 @@ fn exchange_mem<T: Int>(cpu: &mut Cpu, op: &Op) -> Exec {
         Some(place) => {
             // SAFETY: a place is an operand's worth of RAM.
             let old = unsafe { new.exchange(place.at) };
-            cpu.stored(&place);
+            cpu.stored(&place, T::BYTES);
             old
         }
         None => cpu.modify_locked(gva, |flags, old: T| Change {
@@ -169,7 +169,7 @@ fn cmpxchg16b(cpu: &mut Cpu, op: &Op) -> Exec {
         Some(place) => {
             // SAFETY: the operand is 16-byte aligned, so it lies in the page of its first half.
             let old = unsafe { compare_exchange_16(place.at, expected, new) };
-            cpu.stored(&place);
+            cpu.stored(&place, 16);
             old
         }
         None => {

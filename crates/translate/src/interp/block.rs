@@ -139,7 +139,7 @@ impl Cpu {
             let ops = self.blocks.slots[slot_of(key)].ops.as_ptr_range();
             return Ok((ops.start, ops.end));
         }
-        let span = self.decode_block(gva, gpa, key, generation, left)?;
+        let span = self.decode_block(gva, gpa, key, left)?;
         // A block is cut at the limit, so only its first instruction can be over it.
         if self.blocks.slots[slot_of(key)].length > left {
             return self.gp(0);
@@ -157,17 +157,10 @@ impl Cpu {
     }
 
     /// Decodes at most `left` bytes, but at least one instruction.
-    fn decode_block(
-        &mut self,
-        gva: u64,
-        gpa: u64,
-        key: u64,
-        generation: u32,
-        left: u64,
-    ) -> Exec<Span> {
+    fn decode_block(&mut self, gva: u64, gpa: u64, key: u64, left: u64) -> Exec<Span> {
         let mut bytes = [0; MAX_OPS * MAX_LENGTH];
         let in_page = (4096 - (gva & 0xfff) as usize).min(bytes.len());
-        self.fetch(gpa, &mut bytes[..in_page])?;
+        let generation = self.fetch_code(gpa, &mut bytes[..in_page])?;
         let mut ops = Vec::with_capacity(8);
         let mut at = 0;
         while ops.len() < MAX_OPS && at < in_page {
@@ -192,9 +185,8 @@ impl Cpu {
                 let next = self.translate_code((gva | 0xfff).wrapping_add(1))?;
                 tail = Some(Tail {
                     gpa: next.gpa,
-                    generation: generation_of(next.generation),
+                    generation: self.fetch_code(next.gpa, &mut bytes[in_page..MAX_LENGTH])?,
                 });
-                self.fetch(next.gpa, &mut bytes[in_page..MAX_LENGTH])?;
                 length = MAX_LENGTH;
             }
             let ip = self.rip();
@@ -223,9 +215,13 @@ impl Cpu {
         Ok((ops.start, ops.end))
     }
 
-    fn fetch(&mut self, gpa: u64, out: &mut [u8]) -> Exec {
-        match self.board.ram.read(gpa, out) {
-            Ok(()) => Ok(()),
+    /// Reads bytes of one page to be decoded, and gives the generation of the page that they are at
+    /// least as new as. The page is watched from before they are read.
+    pub(crate) fn fetch_code(&mut self, gpa: u64, out: &mut [u8]) -> Exec<u32> {
+        let ram = &self.board.ram;
+        let generation = ram.watch_code(gpa);
+        match generation.and_then(|generation| ram.read(gpa, out).map(|()| generation)) {
+            Ok(generation) => Ok(generation),
             Err(error) => self.fail(error.to_string()),
         }
     }

@@ -213,7 +213,7 @@ impl Cpu {
         self.cr3 = value;
         let pcid = self.pcid();
         if keep {
-            self.tlb.switch_to(pcid);
+            self.switch_address_space(pcid);
         } else {
             self.invalidate(Invalidate::Pcid(pcid));
         }

@@ -150,7 +150,7 @@ fn is_exchange_with_r8(ins: &Instruction, bytes: &[u8], mode: CodeMode) -> bool 
 
 /// Without BMI1 and LZCNT, processors ignore the prefix that makes TZCNT of BSF and LZCNT of BSR, and
 /// compilers rely on it.
-fn decoder_options(features: &FeatureSet) -> u32 {
+pub(crate) fn decoder_options(features: &FeatureSet) -> u32 {
     let mut options = DecoderOptions::NONE;
     if !features.has(Feature::Bmi1) {
         options |= DecoderOptions::NO_MPFX_0FBC;

@@ -8,7 +8,7 @@ pub(crate) mod op;
 pub(crate) mod run;
 mod single;
 
-mod lower;
+pub(crate) mod lower;
 
 mod alu;
 mod atomic;

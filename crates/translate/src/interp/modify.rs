@@ -61,7 +61,7 @@ impl Cpu {
                 let change = f(self.flags, unsafe { T::load(place.at) });
                 // SAFETY: as above.
                 unsafe { change.value.store(place.at) };
-                self.stored(&place);
+                self.stored(&place, T::BYTES);
                 change
             }
             None => {
@@ -88,7 +88,7 @@ impl Cpu {
                 let change = f(self.flags, old);
                 // SAFETY: as above.
                 if unsafe { T::compare_exchange(place.at, old, change.value) } == old {
-                    self.stored(&place);
+                    self.stored(&place, T::BYTES);
                     break change;
                 }
             },

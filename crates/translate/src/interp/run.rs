@@ -37,7 +37,13 @@ impl Cpu {
                     continue;
                 }
             }
-            if let Some(exit) = self.run_block(usize::MAX) {
+            // What the loop has to look at next time may need the interpreter.
+            let exit = if self.translator.is_some() && self.events == 0 {
+                self.run_stretch()
+            } else {
+                self.run_block(usize::MAX)
+            };
+            if let Some(exit) = exit {
                 return exit;
             }
         }
@@ -45,7 +51,7 @@ impl Cpu {
 
     /// Runs the block at RIP, or its first `limit` instructions.
     #[inline(always)]
-    fn run_block(&mut self, limit: usize) -> Option<VmExit> {
+    pub(crate) fn run_block(&mut self, limit: usize) -> Option<VmExit> {
         let Ok((first, end)) = self.find_block() else {
             return self.stopped();
         };
@@ -102,6 +108,10 @@ impl Cpu {
     fn stopped(&mut self) -> Option<VmExit> {
         match std::mem::take(&mut self.stop) {
             StopReason::None => None,
+            StopReason::Exception(exception) if self.single_block => {
+                self.stop = StopReason::Exception(exception);
+                Some(VmExit::Interrupted)
+            }
             StopReason::Exception(exception) => {
                 self.device.forget();
                 // The instruction did not happen, so neither did the data breakpoints it hit.
@@ -198,6 +208,10 @@ impl Cpu {
             self.board.irqchip.run_timers(self.index, now);
             self.signal.take(VcpuSignal::IRQ | VcpuSignal::TIMER);
         }
+        if self.signal.pending() & VcpuSignal::CODE != 0 {
+            self.signal.take(VcpuSignal::CODE);
+            self.drop_stale_code();
+        }
         self.drop_code_if_full();
         if self.device.take_rerun() {
             // Half an instruction has reached the devices; it finishes before anything else happens.
@@ -228,7 +242,7 @@ impl Cpu {
     }
 
     /// Makes room when an instruction found none for its thunk or block.
-    pub(super) fn drop_code_if_full(&mut self) {
+    pub(crate) fn drop_code_if_full(&mut self) {
         if self.events & event::DROP_CODE != 0 {
             self.events &= !event::DROP_CODE;
             self.blocks.clear();

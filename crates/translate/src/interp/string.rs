@@ -253,7 +253,7 @@ fn bulk_move<T: Int>(cpu: &mut Cpu, at: &Cursor, from: u64, to: u64, limit: u64)
     }
     // SAFETY: both runs lie within pages of RAM that the TLB vouches for.
     unsafe { std::ptr::copy(source.at, target.at, bytes as usize) };
-    cpu.stored(&target);
+    cpu.stored(&target, bytes);
     count
 }
 
@@ -288,7 +288,7 @@ fn bulk_store<T: Int>(cpu: &mut Cpu, at: &Cursor, to: u64, value: T, limit: u64)
         // SAFETY: the run lies within a page of RAM that the TLB vouches for.
         unsafe { value.store(target.at.add((i * T::BYTES) as usize)) };
     }
-    cpu.stored(&target);
+    cpu.stored(&target, count * T::BYTES);
     count
 }
 

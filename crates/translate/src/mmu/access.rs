@@ -4,7 +4,7 @@
 //! memory, alignment checks, watched pages, data breakpoints) is in the slow path below it. A store
 //! that crosses a page writes nothing unless both pages can be written.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use wardian_memory::PageRef;
 
@@ -20,7 +20,6 @@ pub(crate) struct Place {
     /// First byte.
     pub(crate) at: *mut u8,
     watch: *const AtomicU8,
-    generation: *const AtomicU32,
 }
 
 impl Cpu {
@@ -80,20 +79,20 @@ impl Cpu {
                 (*entry.watch).load(Ordering::Relaxed) != 0
             };
             if watched {
-                let generation = self.tlb.data(table, gva).generation;
-                self.stored_to_watched(generation);
+                let watch = self.tlb.data(table, gva).watch;
+                self.stored_to_watched(watch, gva & 0xfff, T::BYTES);
             }
             return Ok(());
         }
         self.write_slow(table, gva, value)
     }
 
-    /// A store went to a page somebody decoded: the page's generation moves on, and this vCPU leaves
-    /// its block, since the store may have changed the next instruction.
+    /// A store went to a page somebody decoded: whoever did is told, and this vCPU leaves its block,
+    /// since the store may have changed the next instruction.
     #[cold]
-    fn stored_to_watched(&mut self, generation: *const AtomicU32) {
-        // SAFETY: TLB entries and places point into RAM's own tables, which outlive the vCPU.
-        unsafe { &*generation }.fetch_add(1, Ordering::Release);
+    #[inline(never)]
+    pub(crate) fn stored_to_watched(&mut self, watch: *const AtomicU8, offset: u64, length: u64) {
+        self.board.ram.stored_to_code(watch, offset, length);
         self.end_block();
     }
 
@@ -150,11 +149,10 @@ impl Cpu {
             let place = Place {
                 at: gva.wrapping_add(entry.addend) as *mut u8,
                 watch: entry.watch,
-                generation: entry.generation,
             };
             // SAFETY: as in `read_bytes`.
             unsafe { copy_to_guest(data, place.at) };
-            self.stored(&place);
+            self.stored(&place, data.len() as u64);
             return Ok(());
         }
         self.check_address(gva, data.len() as u64)?;
@@ -209,7 +207,6 @@ impl Cpu {
             return Ok(Some(Place {
                 at: gva.wrapping_add(entry.addend) as *mut u8,
                 watch: entry.watch,
-                generation: entry.generation,
             }));
         }
         self.place_slow::<T>(gva)
@@ -234,24 +231,23 @@ impl Cpu {
             // SAFETY: the offset is within the page.
             at: unsafe { page.hva.add((found.gpa & 0xfff) as usize) },
             watch: page.watch,
-            generation: page.generation,
         }))
     }
 
-    /// To be called after each store through a [`Place`].
+    /// To be called after each store of `length` bytes through a [`Place`].
     #[inline(always)]
-    pub(crate) fn stored(&mut self, place: &Place) {
+    pub(crate) fn stored(&mut self, place: &Place, length: u64) {
         // SAFETY: places point into RAM's tables, which outlive the vCPU's borrow of them.
         if unsafe { &*place.watch }.load(Ordering::Relaxed) != 0 {
-            self.stored_to_watched(place.generation);
+            // Pages of RAM are pages of the host, so the offset is the same.
+            self.stored_to_watched(place.watch, place.at as u64 & 0xfff, length);
         }
     }
 
-    /// The same for the processor's own store to a paging structure, which may be in a page of code.
-    pub(crate) fn stored_by_walk(&mut self, page: &PageRef) {
-        // SAFETY: the page belongs to this machine's RAM.
-        if unsafe { &*page.watch }.load(Ordering::Relaxed) != 0 {
-            page.stored();
+    /// The same for a store to a page that was found by its guest-physical address; the processor's
+    /// own stores to paging structures are such, and may be in a page of code.
+    pub(crate) fn stored_to_page(&mut self, page: &PageRef, offset: u64, length: u64) {
+        if self.board.ram.stored(page, offset, length) {
             self.end_block();
         }
     }
@@ -264,7 +260,6 @@ impl Cpu {
         let place = Place {
             at: gva.wrapping_add(entry.addend) as *mut u8,
             watch: entry.watch,
-            generation: entry.generation,
         };
         (tag == self.tlb.tag(gva)).then_some((place, 4096 - (gva & 0xfff)))
     }
@@ -360,16 +355,10 @@ impl Cpu {
         let Some(page) = at.page else {
             return self.device_write(at.gpa, data);
         };
-        let offset = (at.gpa & 0xfff) as usize;
-        // SAFETY: `write_pieces` splits at the page's end; the watch lives as long as RAM.
-        let watched = unsafe {
-            copy_to_guest(data, page.hva.add(offset));
-            (*page.watch).load(Ordering::Relaxed) != 0
-        };
-        if watched {
-            page.stored();
-            self.end_block();
-        }
+        let offset = at.gpa & 0xfff;
+        // SAFETY: `write_pieces` splits at the page's end.
+        unsafe { copy_to_guest(data, page.hva.add(offset as usize)) };
+        self.stored_to_page(&page, offset, data.len() as u64);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! Guest-virtual to host-virtual: the software TLB, the page walk, and every access to guest memory.
 
 mod access;
-mod tlb;
-mod walk;
+pub(crate) mod tlb;
+pub(crate) mod walk;
 
 pub(crate) use tlb::Table;
 pub use tlb::{Invalidate, Tlb};

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32};
 use crate::cpu::{Cpu, cr, flags};
 
 /// Entries per data table.
-const DATA_ENTRIES: usize = 1024;
+const DATA_ENTRIES: usize = 4096;
 /// Entries per code table.
 const CODE_ENTRIES: usize = 512;
 /// Address-space numbers before everything is swept once.
@@ -44,7 +44,8 @@ pub(crate) struct DataEntry {
     /// Host address minus guest-virtual address.
     pub(crate) addend: u64,
     pub(crate) watch: *const AtomicU8,
-    pub(crate) generation: *const AtomicU32,
+    /// The same in every address space.
+    pub(crate) global: bool,
 }
 
 /// One page for instruction fetch.
@@ -53,6 +54,8 @@ pub(crate) struct CodeEntry {
     pub(crate) tag: u64,
     pub(crate) gpa: u64,
     pub(crate) generation: *const AtomicU32,
+    /// The same in every address space.
+    pub(crate) global: bool,
 }
 
 const EMPTY_DATA: DataEntry = DataEntry {
@@ -60,12 +63,13 @@ const EMPTY_DATA: DataEntry = DataEntry {
     write: NO_TAG,
     addend: 0,
     watch: std::ptr::null(),
-    generation: std::ptr::null(),
+    global: false,
 };
 const EMPTY_CODE: CodeEntry = CodeEntry {
     tag: NO_TAG,
     gpa: 0,
     generation: std::ptr::null(),
+    global: false,
 };
 
 /// What a guest asked to be forgotten.
@@ -170,8 +174,8 @@ impl Tlb {
         }
     }
 
-    /// Forgets translations; `pcid` is the current one.
-    pub(crate) fn invalidate(&mut self, what: Invalidate, pcid: u16) {
+    /// Forgets translations, and says how many; `pcid` is the current one.
+    pub(crate) fn invalidate(&mut self, what: Invalidate, pcid: u16) -> Invalidate {
         match what {
             Invalidate::Page(gva) => {
                 if self
@@ -201,6 +205,7 @@ impl Tlb {
                 self.large = None;
             }
         }
+        what
     }
 
     /// Makes `pcid` the current address space, with what is still cached of it.
@@ -261,6 +266,21 @@ impl Cpu {
     /// Forgets translations, and what the decoder derived from them.
     pub fn invalidate(&mut self, what: Invalidate) {
         let pcid = self.pcid();
-        self.tlb.invalidate(what, pcid);
+        let done = self.tlb.invalidate(what, pcid);
+        if let Some(fast) = self.fast_tables() {
+            match done {
+                Invalidate::Page(gva) => fast.forget_page(gva),
+                Invalidate::Pcid(_) => fast.switch_space(),
+                Invalidate::All => fast.forget_all(),
+            }
+        }
+    }
+
+    /// Makes `pcid` the current address space, with what is still cached of it.
+    pub(crate) fn switch_address_space(&mut self, pcid: u16) {
+        self.tlb.switch_to(pcid);
+        if let Some(fast) = self.fast_tables() {
+            fast.switch_space();
+        }
     }
 }

@@ -13,6 +13,7 @@ const US: u64 = 1 << 2;
 const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
+const G: u64 = 1 << 8;
 const NX: u64 = 1 << 63;
 
 /// Page-fault error code bits (Intel SDM vol. 3, 4.7).
@@ -48,6 +49,8 @@ struct Mapping {
     no_execute: bool,
     dirty: bool,
     large: bool,
+    /// The same in every address space.
+    global: bool,
 }
 
 impl Mapping {
@@ -62,6 +65,7 @@ impl Mapping {
             no_execute: forbid != 0,
             dirty: entry & D != 0,
             large: shift != 12,
+            global: entry & G != 0,
         }
     }
 }
@@ -95,7 +99,7 @@ impl Cpu {
                 write: if may_write { tag } else { u64::MAX },
                 addend: (page.hva as u64).wrapping_sub(gva & !0xfff),
                 watch: page.watch,
-                generation: page.generation,
+                global: mapping.global && self.cr4 & cr::CR4_PGE != 0,
             };
             self.tlb.fill_data(table, gva, entry, mapping.large);
         }
@@ -116,11 +120,11 @@ impl Cpu {
                 mapping.gpa
             ));
         };
-        self.board.ram.watch_code(&page);
         let entry = CodeEntry {
             tag: self.tlb.tag(gva),
             gpa: mapping.gpa,
             generation: page.generation,
+            global: mapping.global && self.cr4 & cr::CR4_PGE != 0,
         };
         self.tlb.fill_code(user, gva, entry, mapping.large);
         Ok(entry)
@@ -135,6 +139,7 @@ impl Cpu {
                 no_execute: false,
                 dirty: true,
                 large: false,
+                global: false,
             });
         }
         loop {
@@ -271,6 +276,7 @@ impl Cpu {
                 no_execute: false,
                 dirty: directory & D != 0,
                 large: true,
+                global: directory & G != 0,
             };
             return self.finish::<u32>(table, mapping, intent, &path);
         }
@@ -288,6 +294,7 @@ impl Cpu {
             no_execute: false,
             dirty: entry & D != 0,
             large: false,
+            global: entry & G != 0,
         };
         self.finish::<u32>(table, mapping, intent, &path)
     }
@@ -359,9 +366,10 @@ impl Cpu {
             return true;
         };
         let (old, new) = (T::from_u64(entry), T::from_u64(entry | bits));
+        let offset = gpa & 0xfff;
         // SAFETY: entries are aligned, so they lie in the page.
-        let was = unsafe { T::compare_exchange(page.hva.add((gpa & 0xfff) as usize), old, new) };
-        self.stored_by_walk(&page);
+        let was = unsafe { T::compare_exchange(page.hva.add(offset as usize), old, new) };
+        self.stored_to_page(&page, offset, T::BYTES);
         was == old
     }
 }

@@ -1,0 +1,167 @@
+//! Memory operands: the address, the check of the software TLB, and the watch over code.
+
+use iced_x86::{Instruction, Register};
+
+use super::emit::{Emit, Emitter, NotNative};
+use super::fast::TLB_ENTRIES;
+use super::host::{Mem, cc, held, reg};
+use super::native;
+use super::source::Guest;
+use crate::cpu::segment::index;
+
+/// What an access wants of the TLB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    Load,
+    Store,
+}
+
+impl Emitter<'_> {
+    /// The linear address of the memory operand, in RCX. Changes RAX, and EFLAGS if there is a
+    /// segment base to add.
+    pub(super) fn address(&mut self, ins: &Instruction) -> Emit {
+        self.effective(ins, reg::RCX)?;
+        let segment = match ins.memory_segment() {
+            Register::FS => index::FS,
+            Register::GS => index::GS,
+            _ => return Ok(()),
+        };
+        self.asm
+            .rm(true, &[0x03], reg::RCX, native::segment_base(segment)); // add
+        Ok(())
+    }
+
+    /// The effective address of the memory operand, in `to`. Uses RAX and RCX for guest registers
+    /// that stay in memory, but leaves EFLAGS.
+    pub(super) fn effective(&mut self, ins: &Instruction, to: u8) -> Emit {
+        let (base, index_register) = (ins.memory_base(), ins.memory_index());
+        let disp = ins.memory_displacement64();
+        if base.is_ip() {
+            let target = if base == Register::EIP {
+                disp & 0xffff_ffff
+            } else {
+                disp
+            };
+            self.asm.constant(to, target);
+            return Ok(());
+        }
+        if index_register != Register::None && !index_register.is_gpr() {
+            return Err(NotNative);
+        }
+        let narrow = base.size() == 4 && base != Register::None
+            || index_register.size() == 4 && index_register != Register::None;
+        if base == Register::None && index_register == Register::None {
+            self.asm.constant(to, disp);
+            return Ok(());
+        }
+        let disp = i32::try_from(disp as i64)
+            .or_else(|_| i32::try_from(disp as u32 as i32))
+            .map_err(|_| NotNative)?;
+        if !narrow && i64::from(disp) as u64 != ins.memory_displacement64() {
+            return Err(NotNative);
+        }
+        let base = (base != Register::None).then(|| self.in_host(base, reg::RCX));
+        let index = (index_register != Register::None).then(|| {
+            let shift = ins.memory_index_scale().trailing_zeros() as u8;
+            (self.in_host(index_register, reg::RAX), shift)
+        });
+        let mem = Mem { base, index, disp };
+        match mem {
+            Mem {
+                base: Some(base),
+                index: None,
+                disp: 0,
+            } if !narrow => {
+                if base != to {
+                    self.asm.mov(to, base);
+                }
+            }
+            _ => self.asm.rm(!narrow, &[0x8d], to, mem),
+        }
+        Ok(())
+    }
+
+    /// The host register that holds a guest register, which is `spare` if it had to be loaded.
+    pub(super) fn in_host(&mut self, register: Register, spare: u8) -> u8 {
+        let guest = register.full_register().number() as u8;
+        held(guest).unwrap_or_else(|| {
+            self.asm.load(spare, native::register(guest));
+            spare
+        })
+    }
+
+    /// Turns the linear address in RCX into a host address. RAX then is the offset of the TLB entry
+    /// in its table. Live flags must have been saved: EFLAGS is destroyed. Returns the site, whose
+    /// `after` the caller sets if the block goes on behind the instruction.
+    pub(super) fn check(&mut self, guest: &Guest, size: usize, align: usize, want: Want) -> usize {
+        let site = self.site(guest, size);
+        self.product.sites[site].store = want == Want::Store;
+        const MASK: i32 = ((TLB_ENTRIES - 1) << 5) as i32;
+        let tag = match want {
+            Want::Load => self.tlb.read,
+            Want::Store => self.tlb.write,
+        };
+        self.asm.mov32(reg::RAX, reg::RCX);
+        self.asm.bytes(&[0xc1, 0xe8, 7]); // shr eax, 7: page number times the size of an entry
+        self.asm.bytes(&[0x25]); // and eax, MASK
+        self.asm.imm32(MASK);
+        self.asm.rm(true, &[0x33], reg::RCX, Mem::table(tag)); // xor: the offset in the page
+        self.asm.cmp_imm(reg::RCX, 4096 - size as i32);
+        let missed = self.asm.jcc_later(cc::A);
+        let unaligned = (align > 1).then(|| {
+            self.asm.bytes(&[0xf6, 0xc1, (align - 1) as u8]); // test cl
+            self.asm.jcc_later(cc::NE)
+        });
+        self.asm
+            .rm(true, &[0x03], reg::RCX, Mem::table(self.tlb.host)); // add
+        self.asm.set_cold(true);
+        let here = self.asm.here();
+        self.asm.bind(missed, here);
+        if let Some(unaligned) = unaligned {
+            self.asm.bind(unaligned, here);
+        }
+        let stub = match want {
+            Want::Load => self.stubs.read[self.table as usize],
+            Want::Store => self.stubs.write[self.table as usize],
+        };
+        self.enter_stub(site, stub);
+        self.asm.set_cold(false);
+        self.clobbered();
+        site
+    }
+
+    /// Loads the address of the watch byte of the entry whose offset is in RAX into RAX.
+    pub(super) fn watch(&mut self) {
+        self.asm.load(reg::RAX, Mem::table(self.tlb.watch));
+    }
+
+    /// After a store: has it gone to code that somebody translated? RAX has the address of the watch
+    /// byte, RCX the host address of the store; flags are saved or dead.
+    pub(super) fn check_watch(&mut self, site: usize) {
+        self.asm.cmp8_zero(Mem::at(reg::RAX, 0));
+        let watched = self.asm.jcc_later(cc::NE);
+        self.asm.set_cold(true);
+        let here = self.asm.here();
+        self.asm.bind(watched, here);
+        self.enter_stub(site, self.stubs.watched);
+        self.asm.set_cold(false);
+        self.clobbered();
+    }
+
+    /// The same with the flags in EFLAGS, where they stay; the address of the watch byte is in RAX.
+    pub(super) fn check_watch_live(&mut self, site: usize) {
+        self.asm.load8(reg::RCX, Mem::at(reg::RAX, 0));
+        let number = self.number(site);
+        let stub = self.stubs.watched_live;
+        self.asm.skip_if_rcx_zero(|asm| {
+            asm.bytes(&[0x68]);
+            asm.imm32(number);
+            asm.jmp(super::host::Target::Code(stub));
+        });
+    }
+
+    /// Notes that the block goes on here behind the instruction of `site`.
+    pub(super) fn goes_on(&mut self, site: usize) {
+        self.product.sites[site].after = Some(self.asm.here());
+    }
+}

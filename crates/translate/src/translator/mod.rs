@@ -1,0 +1,110 @@
+//! The translator: 64-bit guest code becomes host code.
+//!
+//! Guest and host have the same instruction set, so most instructions are copied, with registers
+//! renamed and memory operands led through a software TLB. What is not copied is run by the
+//! interpreter, from within translated code; so is cold code. In the order in which a block meets
+//! them:
+//!
+//! * [`heat`]: which code is worth it; [`source`] and [`classify`]: its instructions, and the flags
+//!   that are live between them;
+//! * [`emit`] and its parts: the host code; [`host`]: registers and assembler;
+//! * [`cache`]: where blocks are kept, linked and dropped; [`stale`]: how stores to code reach it;
+//! * [`fast`]: the tables translated code reads by itself; [`native`]: its scratch memory;
+//! * [`stubs`] and [`runtime`]: into translated code and out of it; [`timer`]: who interrupts it.
+
+mod cache;
+mod classify;
+mod code_memory;
+mod emit;
+mod emit_branch;
+mod emit_copy;
+mod emit_memory;
+mod emit_stack;
+mod fast;
+mod heat;
+mod host;
+mod mode;
+mod native;
+mod runtime;
+mod single;
+mod source;
+mod stale;
+mod stubs;
+mod timer;
+mod vcpu_memory;
+
+use std::io;
+use std::sync::Arc;
+
+use wardian_engine::contract::VmExit;
+
+use crate::cpu::Cpu;
+use cache::CodeCache;
+pub use fast::Fast;
+use heat::Heat;
+pub use native::Native;
+pub use stale::StaleCode;
+use timer::PreemptionTimer;
+pub use vcpu_memory::VcpuMemory;
+
+/// What a vCPU has if its code is translated.
+pub struct Translator {
+    cache: CodeCache,
+    heat: Heat,
+    stale: Arc<StaleCode>,
+    timer: PreemptionTimer,
+    /// Whether the blocks in the branch tables run vector instructions by themselves.
+    vectors: bool,
+    /// What an instruction run from translated code needs of the machine.
+    exit: Option<VmExit>,
+    /// Times translated code was entered.
+    entries: u64,
+    /// Instructions interpreted from within it.
+    interpreted: u64,
+}
+
+impl VcpuMemory {
+    /// Gives the vCPU a translator.
+    ///
+    /// # Errors
+    /// The host's refusal of memory or of a timer.
+    pub fn translate(&mut self) -> io::Result<()> {
+        let cpu: &mut Cpu = self;
+        let stale = Arc::new(StaleCode::new(Arc::clone(&cpu.signal)));
+        cpu.board.ram.add_code_listener(Arc::clone(&stale) as _);
+        let cache = CodeCache::new()?;
+        let miss = cache.address(cache.stubs.miss);
+        // SAFETY: `VcpuMemory` has set the pointer; nothing else refers to the tables.
+        unsafe { &mut *cpu.fast }.set_miss(miss);
+        cpu.translator = Some(Box::new(Translator {
+            cache,
+            heat: Heat::default(),
+            stale,
+            timer: PreemptionTimer::default(),
+            vectors: false,
+            exit: None,
+            entries: 0,
+            interpreted: 0,
+        }));
+        Ok(())
+    }
+}
+
+impl Translator {
+    /// Counters by name.
+    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let counts = &self.cache.counts;
+        vec![
+            ("translated_blocks", counts.blocks),
+            ("translated_bytes", counts.guest_bytes),
+            ("translation_ns", counts.nanoseconds),
+            ("code_bytes", counts.host_bytes),
+            ("blocks_held", self.cache.len() as u64),
+            ("blocks_stale", counts.stale),
+            ("blocks_evicted", counts.evicted),
+            ("links", counts.links),
+            ("translated_entries", self.entries),
+            ("interpreted_from_translated", self.interpreted),
+        ]
+    }
+}

@@ -1,0 +1,125 @@
+//! The part of a vCPU that only translated code and its stubs use.
+
+use std::mem::offset_of;
+
+use super::fast::{Entry, Fast};
+use super::host::Mem;
+use super::vcpu_memory::FAST_OFFSET;
+use crate::cpu::Cpu;
+use crate::mmu::tlb::Table;
+
+/// Scratch memory of translated code, and how it and the dispatcher hand things over.
+#[repr(C)]
+pub struct Native {
+    /// Arithmetic flags while they are not in the host's EFLAGS: AH as LAHF gives it, AL = OF.
+    pub(super) flags: u32,
+    /// The vector registers are in `Cpu::vectors`, not in the host's registers.
+    pub(super) vectors_away: u8,
+    /// They were in the host's registers when a stub was entered, and go back there.
+    pub(super) reload: u8,
+    /// Saved across an instruction by translated code.
+    pub(super) scratch: [u64; 3],
+    /// What a stub was entered with in RCX, and what RCX is on resumption.
+    pub(super) rcx: u64,
+    /// What a stub was entered with in RAX.
+    pub(super) rax: u64,
+    /// Which site or exit entered a stub.
+    pub(super) id: u64,
+    /// The indirect branch that ran last.
+    pub(super) branch: u32,
+    /// Host address to go on at.
+    pub(super) resume: u64,
+    /// The thread's own stack pointer.
+    pub(super) host_rsp: u64,
+    /// The attention word of this vCPU's signal.
+    pub(super) attention: *const u32,
+    /// The host's MXCSR.
+    pub(super) host_mxcsr: u32,
+}
+
+impl Default for Native {
+    fn default() -> Self {
+        Self {
+            flags: 0,
+            vectors_away: 1,
+            reload: 0,
+            scratch: [0; 3],
+            rcx: 0,
+            rax: 0,
+            id: 0,
+            branch: 0,
+            resume: 0,
+            host_rsp: 0,
+            attention: std::ptr::null(),
+            host_mxcsr: 0x1f80,
+        }
+    }
+}
+
+macro_rules! native_field {
+    ($($name:ident: $field:ident;)*) => {
+        $(pub(super) fn $name() -> Mem {
+            Mem::cpu((offset_of!(Cpu, native) + offset_of!(Native, $field)) as i32)
+        })*
+    };
+}
+
+native_field! {
+    flags: flags;
+    vectors_away: vectors_away;
+    reload: reload;
+    rcx: rcx;
+    rax: rax;
+    id: id;
+    branch: branch;
+    resume: resume;
+    host_rsp: host_rsp;
+    attention: attention;
+    host_mxcsr: host_mxcsr;
+}
+
+/// A scratch slot.
+pub(super) fn scratch(n: usize) -> Mem {
+    Mem::cpu((offset_of!(Cpu, native) + offset_of!(Native, scratch) + 8 * n) as i32)
+}
+
+/// A guest register's place in memory.
+pub(super) fn register(guest: u8) -> Mem {
+    Mem::cpu((offset_of!(Cpu, regs) + 8 * usize::from(guest)) as i32)
+}
+
+/// A segment's base.
+pub(super) fn segment_base(segment: usize) -> Mem {
+    Mem::cpu((offset_of!(Cpu, seg_base) + 8 * segment) as i32)
+}
+
+/// The pointer to the vector registers in memory.
+pub(super) fn vectors() -> Mem {
+    Mem::cpu(offset_of!(Cpu, vectors) as i32)
+}
+
+/// Offset from the vCPU of something in [`Fast`].
+pub(super) fn fast(offset: usize) -> i32 {
+    (FAST_OFFSET + offset) as i32
+}
+
+/// The fields of a TLB entry, relative to the vCPU plus the entry's offset in its table.
+#[derive(Clone, Copy)]
+pub(super) struct TlbFields {
+    pub(super) read: i32,
+    pub(super) write: i32,
+    pub(super) host: i32,
+    pub(super) watch: i32,
+}
+
+impl TlbFields {
+    pub(super) fn of(table: Table) -> Self {
+        let base = Fast::tlb_offset(table);
+        Self {
+            read: fast(base + offset_of!(Entry, read)),
+            write: fast(base + offset_of!(Entry, write)),
+            host: fast(base + offset_of!(Entry, host)),
+            watch: fast(base + offset_of!(Entry, watch)),
+        }
+    }
+}

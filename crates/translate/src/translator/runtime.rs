@@ -1,0 +1,362 @@
+//! What translated code calls, and how a vCPU gets into it.
+//!
+//! The functions here run on the vCPU's thread with the guest's registers in [`Cpu::regs`]. Each
+//! returns the host address to go on at, or 0 to leave translated code; the run loop then finds the
+//! vCPU between two instructions.
+
+use super::Translator;
+use super::cache::{CodeCache, Key};
+use super::fast::{Entry, Fast};
+use super::mode::Mode;
+use super::source::{self, Decoding};
+use super::stale::Stale;
+use crate::cpu::exception::StopReason;
+use crate::cpu::flags::Flags;
+use crate::cpu::registers::{RIP, RSP};
+use crate::cpu::{Cpu, flags};
+use crate::mmu::canonical;
+use crate::mmu::walk::Intent;
+use wardian_engine::contract::VmExit;
+
+/// Goes on where `Native::resume` says.
+type Enter = unsafe extern "sysv64" fn(*mut Cpu);
+
+/// To leave translated code.
+const LEAVE: u64 = 0;
+
+/// A load or store missed the TLB: `address`, at site `id`.
+///
+/// # Safety
+/// Called by stubs with the vCPU they run for.
+pub(super) unsafe extern "sysv64" fn missed(cpu: *mut Cpu, address: u64, id: u64) -> u64 {
+    // SAFETY: the stub's promise; nothing else refers to the vCPU while its stub runs.
+    let cpu = unsafe { &mut *cpu };
+    let site = cpu.cache().site(id);
+    let store = site.store;
+    if (address & 0xfff) + u64::from(site.size) <= 4096 && cpu.fill_fast(address, store) {
+        return cpu.cache().address(site.retry);
+    }
+    cpu.interpret_site(id)
+}
+
+/// An instruction for the interpreter.
+///
+/// # Safety
+/// As for [`missed`].
+pub(super) unsafe extern "sysv64" fn interpret(cpu: *mut Cpu, _: u64, id: u64) -> u64 {
+    // SAFETY: as in `missed`.
+    let cpu = unsafe { &mut *cpu };
+    cpu.interpret_site(id)
+}
+
+/// A store went to a page of code; `place` is its host address, or 0 if that is not known.
+///
+/// # Safety
+/// As for [`missed`].
+pub(super) unsafe extern "sysv64" fn stored_to_code(cpu: *mut Cpu, place: u64, id: u64) -> u64 {
+    // SAFETY: as in `missed`.
+    let cpu = unsafe { &mut *cpu };
+    let site = cpu.cache().site(id);
+    let watch = cpu.native.rax as *const std::sync::atomic::AtomicU8;
+    let (offset, length) = match place {
+        0 => (0, 4096),
+        place => (place & 0xfff, u64::from(site.size)),
+    };
+    cpu.board.ram.stored_to_code(watch, offset, length);
+    if !site.complete {
+        return cpu.interpret_site(id);
+    }
+    cpu.take_flags();
+    cpu.regs[RIP] = site.next;
+    LEAVE
+}
+
+/// An exit that is not linked, or that somebody's signal keeps from being taken.
+///
+/// # Safety
+/// As for [`missed`].
+pub(super) unsafe extern "sysv64" fn exit(cpu: *mut Cpu, _: u64, id: u64) -> u64 {
+    // SAFETY: as in `missed`.
+    let cpu = unsafe { &mut *cpu };
+    cpu.take_flags();
+    let target = cpu.cache().exit_target(id);
+    cpu.regs[RIP] = target;
+    if cpu.signal.pending() != 0 || cpu.events != 0 || cpu.single_block {
+        return LEAVE;
+    }
+    let mode = cpu.cache().exit_mode(id);
+    let Some(number) = cpu.find_translation(target, mode) else {
+        return LEAVE;
+    };
+    cpu.cache_mut().link(id, number);
+    cpu.cache().entry(number)
+}
+
+/// A branch to `target` that is in no table.
+///
+/// # Safety
+/// As for [`missed`].
+pub(super) unsafe extern "sysv64" fn branch_missed(cpu: *mut Cpu, target: u64, _: u64) -> u64 {
+    // SAFETY: as in `missed`.
+    let cpu = unsafe { &mut *cpu };
+    cpu.take_flags();
+    if !canonical(target) {
+        // The branch itself faults, with nothing changed.
+        let id = u64::from(cpu.native.branch);
+        let site = cpu.cache().site(id);
+        cpu.regs[RSP] = cpu.regs[RSP].wrapping_add_signed(i64::from(site.undo));
+        return cpu.interpret_site(id);
+    }
+    cpu.regs[RIP] = target;
+    cpu.dispatch()
+}
+
+impl Cpu {
+    fn translator(&mut self) -> &mut Translator {
+        self.translator
+            .as_mut()
+            .expect("translated code is running")
+    }
+
+    fn cache(&self) -> &CodeCache {
+        &self
+            .translator
+            .as_ref()
+            .expect("translated code is running")
+            .cache
+    }
+
+    fn cache_mut(&mut self) -> &mut CodeCache {
+        &mut self.translator().cache
+    }
+
+    fn fast(&mut self) -> &mut Fast {
+        self.fast_tables()
+            .expect("a vCPU with a translator has tables")
+    }
+
+    /// The saved flags become the interpreter's.
+    fn take_flags(&mut self) {
+        let saved = u64::from(self.native.flags);
+        let low = saved >> 8 & (flags::ARITHMETIC & 0xff);
+        self.flags = Flags::from_bits(low | (saved & 1) << 11);
+    }
+
+    /// The interpreter's flags become the saved ones.
+    fn give_flags(&mut self) {
+        let bits = self.flags.bits();
+        self.native.flags = ((bits & 0xff) << 8 | bits >> 11 & 1) as u32;
+    }
+
+    /// Fills the fast TLB for an access that lies in one page; false if that cannot be done.
+    fn fill_fast(&mut self, gva: u64, store: bool) -> bool {
+        let table = self.tlb.table;
+        let tag = self.tlb.tag(gva);
+        let hit = |cpu: &Self| {
+            let entry = cpu.tlb.data(table, gva);
+            if store {
+                entry.write == tag
+            } else {
+                entry.read == tag
+            }
+        };
+        if !hit(self) {
+            let intent = if store { Intent::Write } else { Intent::Read };
+            if !canonical(gva) || self.translate(table, gva, intent).is_err() || !hit(self) {
+                self.stop = StopReason::None;
+                return false;
+            }
+        }
+        let entry = *self.tlb.data(table, gva);
+        let page = gva & !0xfff;
+        // No address of this slot matches the complement of its page's address.
+        let empty = !page;
+        self.fast().fill(
+            table,
+            gva,
+            Entry {
+                read: if entry.read == tag { page } else { empty },
+                write: if entry.write == tag { page } else { empty },
+                host: entry.addend.wrapping_add(page),
+                watch: entry.watch as u64,
+            },
+            entry.global,
+        );
+        true
+    }
+
+    /// Runs the instruction of a site in the interpreter and goes on behind it.
+    fn interpret_site(&mut self, id: u64) -> u64 {
+        let site = self.cache().site(id);
+        self.take_flags();
+        self.regs[RIP] = site.rip;
+        let mode = self.translation_mode();
+        let exceptions = self.exceptions;
+        self.translator().interpreted += 1;
+        if let Some(exit) = self.run_block(1) {
+            self.translator().exit = Some(exit);
+            return LEAVE;
+        }
+        let undisturbed = self.exceptions == exceptions
+            && self.regs[RIP] == site.next
+            && self.events == 0
+            && !self.block_ended()
+            && self.signal.pending() == 0
+            && self.translation_mode() == mode;
+        if undisturbed && site.after != 0 {
+            self.give_flags();
+            return self.cache().address(site.after);
+        }
+        self.dispatch()
+    }
+
+    /// The host address to go on at for RIP, with flags saved and RCX set; 0 if there is none or the
+    /// run loop is wanted.
+    pub(super) fn dispatch(&mut self) -> u64 {
+        if self.signal.pending() != 0 || self.events != 0 || self.single_block {
+            return LEAVE;
+        }
+        let Some(mode) = self.translation_mode() else {
+            return LEAVE;
+        };
+        let rip = self.regs[RIP];
+        if self.translator().vectors != mode.vectors() {
+            self.translator().vectors = mode.vectors();
+            self.fast().clear_code();
+        }
+        let found = self.fast().branch(mode.table(), rip);
+        let host = match found {
+            Some(host) => host,
+            None => match self.find_translation(rip, mode) {
+                Some(number) => self.cache().checked_entry(number),
+                None => return LEAVE,
+            },
+        };
+        self.give_flags();
+        self.native.rcx = rip;
+        host
+    }
+
+    /// As [`Cpu::dispatch`], but only for code that is translated already, and whatever happens.
+    pub(super) fn translated_entry(&mut self) -> Option<u64> {
+        let mode = self.translation_mode()?;
+        let rip = self.regs[RIP];
+        let (gpa, _) = self.code_page(rip)?;
+        let gpa = gpa | rip & 0xfff;
+        let number = self.cache().find(&Key { rip, gpa, mode })?;
+        self.give_flags();
+        self.native.rcx = rip;
+        Some(self.cache().checked_entry(number))
+    }
+
+    /// The block at `rip`, and the tables know it from now on.
+    fn find_translation(&mut self, rip: u64, mode: Mode) -> Option<u32> {
+        let (gpa, global) = self.code_page(rip)?;
+        let gpa = gpa | rip & 0xfff;
+        let number = self.cache().find(&Key { rip, gpa, mode })?;
+        self.note_translation(number, rip, mode, global);
+        Some(number)
+    }
+
+    fn note_translation(&mut self, number: u32, rip: u64, mode: Mode, global: bool) {
+        let host = self.cache().checked_entry(number);
+        let view = self.cache().view_of(number);
+        let fast = self.fast();
+        fast.fill_branch(mode.table(), rip, host, global);
+        fast.set_view(mode.user(), rip & !0xfff, view);
+    }
+
+    /// The guest-physical page of code at `rip`, and whether it is global.
+    fn code_page(&mut self, rip: u64) -> Option<(u64, bool)> {
+        let mut entry = *self.tlb.code(self.cpl == 3, rip);
+        if entry.tag != self.tlb.tag(rip) {
+            let Ok(found) = self.translate_code(rip) else {
+                // The interpreter will raise it.
+                self.stop = StopReason::None;
+                return None;
+            };
+            entry = found;
+        }
+        Some((entry.gpa, entry.global))
+    }
+
+    /// Translates at most `limit` instructions at RIP; `None` if the first cannot be.
+    pub(super) fn translate_block(&mut self, limit: usize) -> Option<u32> {
+        let mode = self.translation_mode()?;
+        let rip = self.regs[RIP];
+        let (page, global) = self.code_page(rip)?;
+        let began = std::time::Instant::now();
+        let mut bytes = [0; 4096];
+        self.fetch_code(page, &mut bytes).ok()?;
+        let host = self.features.host;
+        let how = Decoding {
+            options: crate::interp::lower::decoder_options(&host),
+            features: &host,
+            vectors: mode.vectors(),
+        };
+        let source = source::read(&bytes, rip, limit, &how)?;
+        let gpa = page | rip & 0xfff;
+        let key = Key { rip, gpa, mode };
+        let (fast, translator) = (self.fast, self.translator());
+        // SAFETY: as in `fast`; the translator does not refer to it.
+        let number = translator
+            .cache
+            .translate(unsafe { &mut *fast }, key, &source);
+        translator.cache.counts.nanoseconds += began.elapsed().as_nanos() as u64;
+        self.note_translation(number, rip, mode, global);
+        Some(number)
+    }
+
+    /// Runs one stretch: translated code if there is some for RIP, or has to be; else one block in
+    /// the interpreter.
+    pub(crate) fn run_stretch(&mut self) -> Option<VmExit> {
+        let mut host = self.dispatch();
+        if host == LEAVE && self.translation_mode().is_some() {
+            let rip = self.regs[RIP];
+            if self.translator().heat.is_hot(rip) && self.translate_block(usize::MAX).is_some() {
+                host = self.dispatch();
+            }
+        }
+        if host == LEAVE {
+            return self.run_block(usize::MAX);
+        }
+        self.enter(host);
+        self.translator().exit.take()
+    }
+
+    /// Runs translated code from `host` until it leaves.
+    pub(super) fn enter(&mut self, host: u64) {
+        self.arm_timer();
+        self.native.resume = host;
+        self.native.reload = 0;
+        self.native.attention = self.signal.attention_word();
+        let enter = self.cache().address(self.cache().stubs.enter);
+        self.translator().entries += 1;
+        // SAFETY: the code cache holds the stub at this address, and `host` came from it; translated
+        // code touches this vCPU, its tables and guest RAM only.
+        unsafe {
+            let enter: Enter = std::mem::transmute::<u64, Enter>(enter);
+            enter(self);
+        }
+    }
+
+    /// Drops translations of code that was stored to.
+    #[cold]
+    pub(crate) fn drop_stale_code(&mut self) {
+        let fast = self.fast;
+        let Some(translator) = self.translator.as_mut() else {
+            return;
+        };
+        // SAFETY: as in `fast`; the translator does not refer to it.
+        let fast = unsafe { &mut *fast };
+        match translator.stale.take() {
+            Stale::Nothing => {}
+            Stale::Ranges(ranges) => {
+                for (gpa, length) in ranges {
+                    translator.cache.drop_stale(fast, gpa, length);
+                }
+            }
+            Stale::Everything => translator.cache.clear(fast),
+        }
+    }
+}

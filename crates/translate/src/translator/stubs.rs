@@ -1,0 +1,275 @@
+//! The code every translation shares: entering and leaving, and the calls into the dispatcher.
+//!
+//! A site that needs the dispatcher pushes its number and jumps to a stub. The stub puts the guest's
+//! registers back into the vCPU, saves the vector registers if they are loaded, switches to the
+//! thread's own stack and calls a function of [`super::runtime`]. That returns the host address to
+//! go on at, or 0 to leave.
+
+use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Register};
+
+use super::host::{Asm, HELD, Mem, cc, reg};
+use super::native::{self, TlbFields};
+use super::runtime;
+use crate::hostexec::{MXCSR_OFFSET, VECTOR_HIGH_OFFSET, VECTOR_LOW_OFFSET};
+use crate::mmu::tlb::Table;
+
+/// Offsets of the stubs in the code cache.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stubs {
+    /// Called from Rust with the vCPU: goes on at `Native::resume`.
+    pub(super) enter: u32,
+    /// A load or store that missed the TLB, per privilege table. RCX is the address xor the tag of
+    /// the entry whose offset is in RAX.
+    pub(super) read: [u32; 3],
+    pub(super) write: [u32; 3],
+    /// A store went to watched code: RAX points to the watch byte, RCX to what was stored. With the
+    /// flags in EFLAGS (and RCX anything), or saved or dead.
+    pub(super) watched_live: u32,
+    pub(super) watched: u32,
+    /// An exit that is not linked, with the flags in EFLAGS or not.
+    pub(super) exit_live: u32,
+    pub(super) exit: u32,
+    /// An instruction for the interpreter. Flags that matter are saved.
+    pub(super) interpret: u32,
+    /// A branch to RCX that is in no table.
+    pub(super) miss: u32,
+    /// Loads the vector registers; called, keeps everything but RAX and RCX.
+    pub(super) load_vectors: u32,
+}
+
+/// The dispatcher's side of a stub: vCPU, RCX and number in; host address or 0 out.
+pub(super) type Dispatch = unsafe extern "sysv64" fn(*mut crate::cpu::Cpu, u64, u64) -> u64;
+
+/// Assembles the stubs for offset `base` of the code cache.
+pub(super) fn assemble(asm: &mut Asm, base: u32) -> Stubs {
+    let avx = std::arch::is_x86_feature_detected!("avx");
+    let mut stubs = Stubs::default();
+    let at = |asm: &Asm| asm.place(base, asm.here());
+
+    stubs.load_vectors = at(asm);
+    // The call pushed 8 bytes.
+    load_vectors(asm, 8, avx);
+    asm.bytes(&[0xc3]);
+
+    let save = at(asm);
+    save_vectors(asm, avx);
+
+    let resume = at(asm);
+    asm.cmp8_zero(native::reload());
+    let skip = asm.jcc_later(cc::E);
+    load_vectors(asm, 0, avx);
+    let here = asm.here();
+    asm.bind(skip, here);
+    for (guest, host) in HELD {
+        asm.load(host, native::register(guest));
+    }
+    asm.load32(reg::RAX, native::flags());
+    asm.flags_from_rax();
+    asm.load(reg::RCX, native::rcx());
+    asm.rm(false, &[0xff], 4, native::resume()); // jmp [resume]
+
+    stubs.enter = at(asm);
+    for register in [reg::RBX, reg::RBP] {
+        asm.bytes(&[0x50 | register]);
+    }
+    for register in [reg::R12, reg::R13, reg::R14, reg::R15] {
+        asm.bytes(&[0x41, 0x50 | register & 7]);
+    }
+    asm.bytes(&[0x48, 0x83, 0xec, 8]); // sub rsp, 8: aligned for calls
+    asm.store(Mem::at(reg::RDI, native::host_rsp().disp), reg::RSP);
+    asm.mov(reg::RSP, reg::RDI);
+    asm.jmp(super::host::Target::Code(resume));
+
+    let leave = at(asm);
+    asm.load(reg::RSP, native::host_rsp());
+    asm.bytes(&[0x48, 0x83, 0xc4, 8]);
+    for register in [reg::R15, reg::R14, reg::R13, reg::R12] {
+        asm.bytes(&[0x41, 0x58 | register & 7]);
+    }
+    for register in [reg::RBP, reg::RBX] {
+        asm.bytes(&[0x58 | register]);
+    }
+    asm.bytes(&[0xc3]);
+
+    let call = |asm: &mut Asm, function: Dispatch| {
+        for (guest, host) in HELD {
+            asm.store(native::register(guest), host);
+        }
+        asm.store8_imm(native::reload(), 0);
+        asm.cmp8_zero(native::vectors_away());
+        let skip = asm.jcc_later(cc::NE);
+        asm.call(save);
+        asm.store8_imm(native::reload(), 1);
+        let here = asm.here();
+        asm.bind(skip, here);
+        asm.mov(reg::RBX, reg::RSP);
+        asm.mov(reg::RDI, reg::RSP);
+        asm.load(reg::RSI, native::rcx());
+        asm.load(reg::RDX, native::id());
+        asm.load(reg::RSP, native::host_rsp());
+        asm.constant(reg::RAX, function as usize as u64);
+        asm.bytes(&[0xff, 0xd0]); // call rax
+        asm.mov(reg::RSP, reg::RBX);
+        asm.store(native::resume(), reg::RAX);
+        asm.rr(true, &[0x85], reg::RAX, reg::RAX); // test
+        asm.jcc(cc::NE, super::host::Target::Code(resume));
+        asm.jmp(super::host::Target::Code(leave));
+    };
+    // Before the pop the vCPU is 8 bytes further away.
+    let pushed = |mem: Mem| Mem {
+        disp: mem.disp + 8,
+        ..mem
+    };
+
+    for table in [Table::Kernel, Table::KernelToUser, Table::User] {
+        let fields = TlbFields::of(table);
+        for (stub, tag) in [
+            (&mut stubs.read[table as usize], fields.read),
+            (&mut stubs.write[table as usize], fields.write),
+        ] {
+            *stub = at(asm);
+            asm.rm(true, &[0x33], reg::RCX, pushed(Mem::table(tag))); // xor rcx, tag
+            asm.store(pushed(native::rcx()), reg::RCX);
+            asm.bytes(&[0x58]); // pop rax
+            asm.store(native::id(), reg::RAX);
+            call(asm, runtime::missed);
+        }
+    }
+
+    stubs.watched_live = at(asm);
+    asm.store(pushed(native::rax()), reg::RAX);
+    asm.flags_to_rax();
+    asm.rm(false, &[0x89], reg::RAX, pushed(native::flags()));
+    asm.constant(reg::RCX, 0);
+    let join = asm.jmp_later();
+    stubs.watched = at(asm);
+    asm.store(pushed(native::rax()), reg::RAX);
+    let here = asm.here();
+    asm.bind(join, here);
+    asm.store(pushed(native::rcx()), reg::RCX);
+    asm.bytes(&[0x58]);
+    asm.store(native::id(), reg::RAX);
+    call(asm, runtime::stored_to_code);
+
+    stubs.exit_live = at(asm);
+    asm.flags_to_rax();
+    asm.rm(false, &[0x89], reg::RAX, pushed(native::flags()));
+    stubs.exit = at(asm);
+    asm.bytes(&[0x58]);
+    asm.store(native::id(), reg::RAX);
+    call(asm, runtime::exit);
+
+    stubs.interpret = at(asm);
+    asm.bytes(&[0x58]);
+    asm.store(native::id(), reg::RAX);
+    call(asm, runtime::interpret);
+
+    stubs.miss = at(asm);
+    asm.store(native::rcx(), reg::RCX);
+    call(asm, runtime::branch_missed);
+    stubs
+}
+
+fn vector_moves(avx: bool) -> impl Iterator<Item = (Register, Register, i64, i64)> {
+    let _ = avx;
+    (0..16).map(|n| {
+        (
+            Register::XMM0 + n,
+            Register::YMM0 + n,
+            VECTOR_LOW_OFFSET as i64 + 16 * i64::from(n),
+            VECTOR_HIGH_OFFSET as i64 + 16 * i64::from(n),
+        )
+    })
+}
+
+fn encode(asm: &mut Asm, instruction: iced_x86::Instruction) {
+    let mut encoder = Encoder::new(64);
+    encoder
+        .encode(&instruction, 0)
+        .expect("the operands are fixed and fit");
+    asm.bytes(&encoder.take_buffer());
+}
+
+fn rcx(displacement: i64) -> MemoryOperand {
+    MemoryOperand::with_base_displ(Register::RCX, displacement)
+}
+
+/// Loads the registers and MXCSR; `pushed` bytes lie between RSP and the vCPU. Changes RCX only.
+fn load_vectors(asm: &mut Asm, pushed: i32, avx: bool) {
+    let behind = |mem: Mem| Mem {
+        disp: mem.disp + pushed,
+        ..mem
+    };
+    asm.load(reg::RCX, behind(native::vectors()));
+    for (xmm, ymm, low, high) in vector_moves(avx) {
+        if avx {
+            encode(
+                asm,
+                Instruction::with2(Code::VEX_Vmovups_xmm_xmmm128, xmm, rcx(low)).expect("fits"),
+            );
+            encode(
+                asm,
+                Instruction::with4(
+                    Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8,
+                    ymm,
+                    ymm,
+                    rcx(high),
+                    1,
+                )
+                .expect("fits"),
+            );
+        } else {
+            encode(
+                asm,
+                Instruction::with2(Code::Movups_xmm_xmmm128, xmm, rcx(low)).expect("fits"),
+            );
+        }
+    }
+    asm.rm(false, &[0x0f, 0xae], 3, behind(native::host_mxcsr())); // stmxcsr
+    asm.rm(
+        false,
+        &[0x0f, 0xae],
+        2,
+        Mem::at(reg::RCX, MXCSR_OFFSET as i32),
+    ); // ldmxcsr
+    asm.store8_imm(behind(native::vectors_away()), 0);
+}
+
+/// Saves the registers and MXCSR, gives the host its own MXCSR back, and returns. Changes RCX.
+fn save_vectors(asm: &mut Asm, avx: bool) {
+    let behind = |mem: Mem| Mem {
+        disp: mem.disp + 8,
+        ..mem
+    };
+    asm.load(reg::RCX, behind(native::vectors()));
+    for (xmm, ymm, low, high) in vector_moves(avx) {
+        if avx {
+            encode(
+                asm,
+                Instruction::with2(Code::VEX_Vmovups_xmmm128_xmm, rcx(low), xmm).expect("fits"),
+            );
+            encode(
+                asm,
+                Instruction::with3(Code::VEX_Vextractf128_xmmm128_ymm_imm8, rcx(high), ymm, 1)
+                    .expect("fits"),
+            );
+        } else {
+            encode(
+                asm,
+                Instruction::with2(Code::Movups_xmmm128_xmm, rcx(low), xmm).expect("fits"),
+            );
+        }
+    }
+    if avx {
+        asm.bytes(&[0xc5, 0xf8, 0x77]); // vzeroupper
+    }
+    asm.rm(
+        false,
+        &[0x0f, 0xae],
+        3,
+        Mem::at(reg::RCX, MXCSR_OFFSET as i32),
+    ); // stmxcsr
+    asm.rm(false, &[0x0f, 0xae], 2, behind(native::host_mxcsr())); // ldmxcsr
+    asm.store8_imm(behind(native::vectors_away()), 1);
+    asm.bytes(&[0xc3]);
+}
