@@ -75,10 +75,27 @@ class Ending:
         return found
 
 
-def run(guest: Guest, limit_s: float, show: Callable[[bytes], None]) -> Ending:
-    """Run `guest` for at most `limit_s` seconds, passing its console to `show` as it comes.
+class Limit:
+    """How long a guest may still run; whoever sees it get on may give it more time."""
 
-    /init's reports are left out of what is shown and kept.
+    def __init__(self, seconds: float) -> None:
+        self.restart(seconds)
+
+    def restart(self, seconds: float) -> None:
+        """Give it `seconds` from now on."""
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return self._end - time.monotonic()
+
+
+def run(
+    guest: Guest, limit: Limit, show: Callable[[bytes], None], log: Path | None = None
+) -> Ending:
+    """Run `guest` until it ends or `limit` does, passing its console to `show` as it comes.
+
+    The same goes to the file `log` if it is given. /init's reports are left out everywhere.
     """
     nonce = reports.new_nonce()
     began = time.monotonic()
@@ -86,6 +103,7 @@ def run(guest: Guest, limit_s: float, show: Callable[[bytes], None]) -> Ending:
     reported = None
     with (
         tempfile.TemporaryFile() as errors,
+        (log or Path(os.devnull)).open("wb", buffering=0) as kept,
         subprocess.Popen(
             guest.command(nonce), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
         ) as monitor,
@@ -95,7 +113,7 @@ def run(guest: Guest, limit_s: float, show: Callable[[bytes], None]) -> Ending:
         splitter = ConsoleSplitter(nonce)
         status = None
         try:
-            while (left := began + limit_s - time.monotonic()) > 0:
+            while (left := limit.left()) > 0:
                 if not select.select([console], [], [], left)[0]:
                     break
                 data = os.read(console, 65536)
@@ -105,6 +123,7 @@ def run(guest: Guest, limit_s: float, show: Callable[[bytes], None]) -> Ending:
                 for event in splitter.feed(data):
                     if isinstance(event, bytes):
                         said.append(event)
+                        kept.write(event)
                         show(event)
                     elif event.word == "exit":
                         reported = event.value

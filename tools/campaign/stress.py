@@ -67,7 +67,8 @@ def stress(options: argparse.Namespace) -> tuple[Report, guest.Ending]:
             options.engine,
         )
         progress.stage(f"stressing for {options.seconds} s")
-        ending = guest.run(machine, options.seconds + _SLACK_S, progress.output)
+        limit = guest.Limit(options.seconds + _SLACK_S)
+        ending = guest.run(machine, limit, progress.output, options.log)
     return read_report(ending.console), ending
 
 
@@ -76,6 +77,8 @@ def problems(report: Report, ending: guest.Ending) -> list[str]:
     found = [*ending.problems(), *report.failures]
     if ending.reported not in (0, None):
         found.append(f"stress-ng ended with status {ending.reported}")
+    if not report.completed:
+        found.append("stress-ng did not complete its run")
     idle = [name for name in STRESSORS if report.bogo_ops.get(name, 0) == 0]
     if idle:
         found.append(f"no work was done by {', '.join(idle)}")
@@ -94,8 +97,6 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     found = problems(report, ending)
-    if options.log:
-        options.log.write_text(ending.console)
     if options.json:
         facts = {"engine": options.engine, "under": options.under, "cpus": options.cpus}
         facts |= {"stress_ng": stress_ng_version(), "seconds": options.seconds}
