@@ -12,8 +12,8 @@ unexport CMD
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo guest build test lint format typecheck pytest cargo-test bench boots fuzz-cpu fuzz-boot fuzz-bus \
-	fuzz-plant fuzz-streams clean
+.PHONY: help demo guest build test lint format typecheck pytest cargo-test bench boots stress selftests \
+	fuzz-cpu fuzz-boot fuzz-bus fuzz-plant fuzz-streams clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,14 @@ bench: ## compare native, Wardian, QEMU TCG, User-Mode Linux; QUICK=1 for a look
 boots: ## boot the stock kernel COUNT=50 times in a row and count the clean boots
 	@$(PYTHON) -m tools.setup build
 	@$(VENV)/python -m tools.campaign.boots --count $(or $(COUNT),50)
+
+stress: ## SECONDS=600 of stress-ng in a guest with CPUS=2; ARGS="--help" lists options
+	@$(PYTHON) -m tools.setup build
+	@$(VENV)/python -m tools.campaign.stress --seconds $(or $(SECONDS),600) --cpus $(or $(CPUS),2) $(ARGS)
+
+selftests: ## Linux's own x86 selftests in a guest; ARGS="--help" lists options
+	@$(PYTHON) -m tools.setup build
+	@$(VENV)/python -m tools.campaign.selftests $(ARGS)
 
 fuzz-cpu: ## one instruction at a time, host CPU against interpreter; ARGS="--help" lists options
 	@$(PYTHON) -m tools.setup checks
