@@ -29,12 +29,14 @@ pub(crate) struct Vm {
 
 #[pymethods]
 impl Vm {
-    /// A machine of `cpus` vCPUs run by `engine` ("interpret" or "translate").
+    /// A machine of `cpus` vCPUs run by `engine` ("interpret", "translate" or
+    /// "translate-at-once").
     #[new]
     fn new(engine: &str, cpus: usize) -> PyResult<Self> {
         let vm = match engine {
             "interpret" => new_vm(cpus, Engine::Interpret).map_err(refused)?,
             "translate" => new_vm(cpus, Engine::Translate).map_err(refused)?,
+            "translate-at-once" => new_vm(cpus, Engine::TranslateAtOnce).map_err(refused)?,
             _ => {
                 let message = format!(
                     "there is no engine {engine:?}; there are \"interpret\" and \"translate\""

@@ -14,7 +14,7 @@ use wardian_memory::GuestRam;
 use crate::board::Board;
 use crate::cpu::Cpu;
 use crate::cpu::features::Features;
-use crate::translator::VcpuMemory;
+use crate::translator::{Heat, VcpuMemory};
 
 /// How guest code is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Engine {
     Interpret,
     /// Code that is run often is translated.
     Translate,
+    /// Code is translated before its first run.
+    TranslateAtOnce,
 }
 
 /// A machine of `cpus` vCPUs.
@@ -119,7 +121,8 @@ impl Vm for SoftwareVm {
         .and_then(VcpuMemory::new)
         .and_then(|mut cpu| match self.engine {
             Engine::Interpret => Ok(cpu),
-            Engine::Translate => cpu.translate().map(|()| cpu),
+            Engine::Translate => cpu.translate(Heat::default()).map(|()| cpu),
+            Engine::TranslateAtOnce => cpu.translate(Heat::always()).map(|()| cpu),
         })
         .map_err(|e| EngineError::Host(e.to_string()))?;
         Ok(Box::new(SoftwareVcpu { cpu }))

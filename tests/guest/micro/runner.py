@@ -24,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -141,10 +142,10 @@ def _cache() -> Path:
     return root
 
 
-def interpret_command(image: Path, cpus: int) -> list[str]:
-    """The command that runs an image under Wardian's interpreter."""
+def wardian_command(engine: str, image: Path, cpus: int) -> list[str]:
+    """The command that runs an image under one of Wardian's engines."""
     return [
-        *(sys.executable, "-m", "wardian", "run", "--engine", "interpret"),
+        *(sys.executable, "-m", "wardian", "run", "--engine", engine),
         *("--kernel", str(image), "--cpus", str(cpus), "--memory", "64M", "--debug-exit"),
     ]
 
@@ -160,8 +161,10 @@ def qemu_command(image: Path, cpus: int) -> list[str]:
 
 
 ENGINES: Mapping[str, Callable[[Path, int], list[str]]] = {
-    "interpret": interpret_command,
+    "interpret": partial(wardian_command, "interpret"),
     "qemu": qemu_command,
+    "translate": partial(wardian_command, "translate"),
+    "translate-at-once": partial(wardian_command, "translate-at-once"),
 }
 
 

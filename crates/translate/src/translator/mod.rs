@@ -41,7 +41,7 @@ use wardian_engine::contract::VmExit;
 use crate::cpu::Cpu;
 use cache::CodeCache;
 pub use fast::Fast;
-use heat::Heat;
+pub use heat::Heat;
 pub use native::Native;
 pub use stale::StaleCode;
 use timer::PreemptionTimer;
@@ -64,11 +64,11 @@ pub struct Translator {
 }
 
 impl VcpuMemory {
-    /// Gives the vCPU a translator.
+    /// Gives the vCPU a translator, which translates what `heat` says.
     ///
     /// # Errors
     /// The host's refusal of memory or of a timer.
-    pub fn translate(&mut self) -> io::Result<()> {
+    pub fn translate(&mut self, heat: Heat) -> io::Result<()> {
         let cpu: &mut Cpu = self;
         let stale = Arc::new(StaleCode::new(Arc::clone(&cpu.signal)));
         cpu.board.ram.add_code_listener(Arc::clone(&stale) as _);
@@ -78,7 +78,7 @@ impl VcpuMemory {
         unsafe { &mut *cpu.fast }.set_miss(miss);
         cpu.translator = Some(Box::new(Translator {
             cache,
-            heat: Heat::default(),
+            heat,
             stale,
             timer: PreemptionTimer::default(),
             vectors: false,
