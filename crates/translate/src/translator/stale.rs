@@ -184,7 +184,7 @@ mod tests {
             while self.0.load(Ordering::SeqCst) < 2 * nth {
                 std::hint::spin_loop();
                 spins += 1;
-                if spins % 4096 == 0 {
+                if spins % 256 == 0 {
                     thread::yield_now();
                 }
             }
@@ -192,7 +192,7 @@ mod tests {
     }
 
     const ROUNDS: u32 = 6000;
-    const ROUNDS_A_PAGE: u32 = 6;
+    const ROUNDS_A_PAGE: u32 = 7;
 
     /// Where both threads of the race are in a round: one byte of code, in a new page now and then.
     fn place_of(ram: &GuestRam, round: u32) -> (PageRef, u64, *mut u8) {
@@ -225,7 +225,7 @@ mod tests {
                     let (page, gpa, at) = place_of(&ram, round);
                     meeting.come(2 * round + 1);
                     linger(round * 7 % 61);
-                    for i in 0..=round % 12 {
+                    for i in 0..=(round % 4).pow(2) {
                         // SAFETY: the byte is RAM, which is alive.
                         unsafe { (i as u8 + 1).store(at) };
                         ram.stored(&page, gpa % PAGE_SIZE, 1);
