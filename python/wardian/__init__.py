@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from wardian.base.errors import BugError, CallerError, GuestError, HostError, WardianError
     from wardian.machine.console import Console, ConsoleClosed, ConsoleTimeout, WhenFull
-    from wardian.machine.exit import ExitReason, MachineExit
-    from wardian.machine.machine import Machine, MachineTimeout
+    from wardian.machine.exit import ExitReason, MachineExit, MachineTimeout
+    from wardian.machine.machine import Machine
     from wardian.machine.spec import MachineSpec, OnReset
     from wardian.machine.stats import MachineStats
 
@@ -47,8 +47,8 @@ __all__ = [
 _HOMES = {
     "base.errors": ("BugError", "CallerError", "GuestError", "HostError", "WardianError"),
     "machine.console": ("Console", "ConsoleClosed", "ConsoleTimeout", "WhenFull"),
-    "machine.exit": ("ExitReason", "MachineExit"),
-    "machine.machine": ("Machine", "MachineTimeout"),
+    "machine.exit": ("ExitReason", "MachineExit", "MachineTimeout"),
+    "machine.machine": ("Machine",),
     "machine.spec": ("MachineSpec", "OnReset"),
     "machine.stats": ("MachineStats",),
 }

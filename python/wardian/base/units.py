@@ -56,6 +56,29 @@ def format_size(size: int) -> str:
     return f"{size} bytes"
 
 
+def format_count(count: float) -> str:
+    """Return `count` as people read it: exact below 100,000, then ``123 k``, ``4.56 M``."""
+    if count < 100_000:
+        return f"{count:,.0f}"
+    for unit, name in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        # From 999.5 on the three digits would be rounded up to four.
+        if count >= 0.9995 * unit:
+            return f"{_three_digits(count / unit)} {name}"
+    raise AssertionError(count)
+
+
+def format_bytes(size: int) -> str:
+    """Return `size` in binary units with three digits, exact or not: ``1.50 MiB``."""
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size >= unit:
+            return f"{_three_digits(size / unit)} {name}"
+    return f"{size} bytes"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
 def _quoted(text: str) -> str:
     """Return `text` fit for an error message: printable, and short whatever the user passed."""
     return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -18,6 +18,7 @@ class Command(Enum):
     QUIT = "quit: switch the machine off at once"
     POWER_BUTTON = "press the power button: ask the guest to shut down"
     STATS = "statistics"
+    TOP = "top: watch where the guest spends its time, until a key is pressed"
     WINDOW = "type the window size into the guest's shell (stty rows ... cols ...)"
     HELP = "this list"
 
@@ -26,6 +27,7 @@ KEYS = {
     ord("q"): Command.QUIT,
     ord("p"): Command.POWER_BUTTON,
     ord("s"): Command.STATS,
+    ord("t"): Command.TOP,
     ord("w"): Command.WINDOW,
     ord("?"): Command.HELP,
 }

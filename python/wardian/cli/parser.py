@@ -16,6 +16,7 @@ from wardian.cpu.choice import AUTO, ENGINES
 from wardian.cpu.contract import MAX_VCPUS
 from wardian.cpu.models import DEFAULT_MODEL, MODELS
 from wardian.machine.spec import DEFAULT_APPEND, DEFAULT_MEMORY, OnReset
+from wardian.profile.profile import DEFAULT_HZ
 
 OVERVIEW = """\
 wardian: whole x86-64 machines, without hardware virtualization
@@ -33,10 +34,10 @@ Example:
 _RUN_EPILOG = f"""\
 console:
   With a terminal, every key goes to the guest but {ESCAPE_NAME}: it opens a menu (q quits,
-  p presses the power button, s shows statistics, w types the window size into the guest's shell,
-  ? lists all). Guest programs that ask the terminal for its size, as `resize` does, get the true
-  answer. With pipes, input and output pass unchanged, and the end of the input is not the end of
-  the machine.
+  p presses the power button, s shows statistics, t watches where the guest spends its time,
+  w types the window size into the guest's shell, ? lists all). Guest programs that ask the
+  terminal for its size, as `resize` does, get the true answer. With pipes, input and output pass
+  unchanged, and the end of the input is not the end of the machine.
 
 exit status:
   0    the guest switched the machine off, or reset it under --on-reset exit, or you quit
@@ -128,8 +129,33 @@ def run_parser() -> _Parser:
         action="store_true",
         help="give the machine a port, 0xF4, by which the guest ends it with a status",
     )
-    end.add_argument("--stats", action="store_true", help="print statistics at the end")
-    end.add_argument("-h", "--help", action="help", help="show this")
+    look = parser.add_argument_group("what it does meanwhile")
+    look.add_argument("--stats", action="store_true", help="print statistics at the end")
+    look.add_argument(
+        "--profile",
+        metavar="HZ",
+        nargs="?",
+        const=str(DEFAULT_HZ),
+        help=f"sample where the guest is, HZ times a second (default: {DEFAULT_HZ}), and "
+        "print the hottest blocks of its code at the end",
+    )
+    look.add_argument(
+        "--profile-live",
+        action="store_true",
+        help=f"start with the view of the hottest blocks, as {ESCAPE_NAME} t shows it",
+    )
+    look.add_argument(
+        "--symbols",
+        metavar="FILE",
+        help="the kernel's symbols: System.map, a copy of /proc/kallsyms or vmlinux (default: the "
+        "table in the guest kernel's own memory)",
+    )
+    look.add_argument(
+        "--perf-map",
+        action="store_true",
+        help="list translated blocks in /tmp/perf-PID.map, where Linux's perf looks for names",
+    )
+    look.add_argument("-h", "--help", action="help", help="show this")
     return parser
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 from argparse import Namespace
 from contextlib import closing, nullcontext
+from pathlib import Path
 
 from wardian.base.errors import CallerError
 from wardian.cli.escape import ESCAPE_NAME
@@ -16,6 +17,7 @@ from wardian.cli.terminal import RawTerminal, is_foreground_terminal
 from wardian.machine.console import Console, WhenFull
 from wardian.machine.exit import ExitReason, MachineExit
 from wardian.machine.machine import Machine
+from wardian.profile.table import describe_profile
 
 OK, FAILED = 0, 1
 #: What a shell reports for a program that wrote to a pipe nobody reads (128 + SIGPIPE).
@@ -38,22 +40,53 @@ def run(options: Namespace) -> int:
         debug_exit=options.debug_exit,
         console=Console(when_full=WhenFull.WAIT),
     )
-    return run_machine(machine, show_stats=options.stats)
+    if options.symbols:
+        machine.profiling.use_symbols(Path(options.symbols))
+    if options.profile:
+        machine.profiling.start(_number(options.profile, "--profile"))
+    elif options.profile_live:
+        machine.profiling.start()
+    return run_machine(
+        machine,
+        show_stats=options.stats,
+        show_profile=options.profile is not None,
+        live=options.profile_live,
+        perf_map=options.perf_map,
+    )
 
 
-def run_machine(machine: Machine, *, show_stats: bool = False) -> int:
-    """Starts `machine`, holds its console until it ends, and reports how it ended."""
+def run_machine(
+    machine: Machine,
+    *,
+    show_stats: bool = False,
+    show_profile: bool = False,
+    live: bool = False,
+    perf_map: bool = False,
+) -> int:
+    """Starts `machine`, holds its console until it ends, and reports how it ended.
+
+    `live` starts with the view of the hottest blocks; `show_...` print at the end.
+    """
     logging.basicConfig(level=logging.WARNING, handlers=[_Log()])
     _open_standard_descriptors()
     terminal = RawTerminal() if is_foreground_terminal(0) else None
+    if live and (terminal is None or terminal.screen is None):
+        raise CallerError(
+            "CLI_USAGE", "--profile-live needs a terminal; --profile prints a table at the end."
+        )
+    listed = None
     output_closed = False
     with closing(Session(machine, terminal)) as session, EndingSignals(session.interrupt):
         try:
+            if perf_map:
+                listed = machine.profiling.write_perf_map()
             machine.start()
             with terminal or nullcontext():
                 if terminal:
                     keys = f"{ESCAPE_NAME} q quits, {ESCAPE_NAME} ? lists more"
                     say(f"wardian: {machine.description}. {keys}.")
+                if live:
+                    session.watch()
                 session.run()
         except OutputClosed:
             output_closed = True
@@ -61,6 +94,10 @@ def run_machine(machine: Machine, *, show_stats: bool = False) -> int:
             machine.stop()
     if show_stats:
         say(describe_stats(machine.stats()))
+    if show_profile:
+        say(describe_profile(machine.profiling.profile()))
+    if listed:
+        say(f"wardian: {machine.profiling.blocks_listed:,} translated blocks listed in {listed}.")
     if session.signal:
         return 128 + session.signal
     return PIPE_CLOSED if output_closed else report(machine.wait())

@@ -18,6 +18,7 @@ from wardian.base.errors import WardianError
 from wardian.cli.escape import MENU, Command, EscapeKeys
 from wardian.cli.numbers import describe_stats
 from wardian.cli.terminal import RawTerminal
+from wardian.cli.top import TopView
 from wardian.machine.machine import Machine
 
 #: What a pipe that is ready takes without making the writer wait (pipe(7), PIPE_BUF).
@@ -70,9 +71,43 @@ class Session:
         Errors: `OutputClosed` when the reader of the standard output has gone.
         """
         self._console.notify(lambda: os.eventfd_write(self._wake, 1))
-        while not self._console.closed and not self.signal:
+        while not self._is_over():
             self._serve()
         self._show()
+
+    def watch(self) -> None:
+        """Shows where the guest spends its time until a key is pressed or the session ends.
+
+        The guest runs on. What it prints meanwhile is shown afterwards, and a guest that prints
+        more than the console keeps waits for that.
+        """
+        screen = self._terminal.screen if self._terminal else None
+        if screen is None:
+            say("wardian: neither the output nor the errors go to a terminal to draw on.")
+            return
+        profiling = self._machine.profiling
+        was_running = profiling.running
+        try:
+            if not was_running:
+                profiling.start()
+            TopView(
+                profiling.profile, self._title, self._stdin, screen, self._wake, self._is_over
+            ).run()
+        except WardianError as error:
+            say(f"wardian: {error}")
+        except OSError:
+            pass  # The terminal has gone; whoever reads or writes next finds out.
+        finally:
+            if not was_running:
+                profiling.stop()
+            # The view may have taken a wake-up that was about output.
+            os.eventfd_write(self._wake, 1)
+
+    def _title(self) -> str:
+        return f"wardian top (any key returns): {self._machine.description}"
+
+    def _is_over(self) -> bool:
+        return self._console.closed or bool(self.signal)
 
     def _serve(self) -> None:
         """Waits for the guest or the keyboard, and serves both."""
@@ -151,6 +186,8 @@ class Session:
                     say(describe_stats(self._machine.stats()))
                 except WardianError as error:
                     say(f"wardian: {error}")
+            case Command.TOP:
+                self.watch()
             case Command.WINDOW:
                 rows, columns = terminal.size()
                 # The leading space keeps the line out of the history of most shells.

@@ -56,6 +56,11 @@ class RawTerminal:
             if os.isatty(self._screen):
                 os.write(self._screen, _UNDO)
 
+    @property
+    def screen(self) -> int | None:
+        """A descriptor of the terminal to draw on: the output, or else the errors; or none."""
+        return next((fd for fd in (self._screen, 2) if _is_terminal(fd)), None)
+
     def size(self) -> tuple[int, int]:
         """Rows and columns of the window now."""
         columns, rows = os.get_terminal_size(self._keyboard)
@@ -66,3 +71,10 @@ class RawTerminal:
 
     def _continue(self, number: int, frame: FrameType | None) -> None:
         self._set_raw()
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False

@@ -14,6 +14,10 @@ VmExit = tuple[str, int, int, int, int]
 #: One CPUID row: leaf, subleaf, EAX, EBX, ECX, EDX.
 CpuidEntry = tuple[int, int, int, int, int, int]
 
+#: One place of a profile: vCPU, RIP, whether at ring 3, whether its translation ran, whether the
+#: vCPU slept, samples.
+Sample = tuple[int, int, bool, bool, bool, int]
+
 #: vCPUs an engine may be asked for (`MAX_VCPUS` in crates/engine).
 MAX_VCPUS = 64
 
@@ -51,7 +55,7 @@ class Vcpu(Protocol):
         """Why the last exit was `FAIL`."""
 
     def stats(self) -> dict[str, int]:
-        """Counters by name: instructions, exits by route, interrupts, ..."""
+        """Counters by name: instructions, exits by route, interrupts, the engine's own, ..."""
 
 
 class Vm(Protocol):
@@ -94,4 +98,22 @@ class Vm(Protocol):
         """Raises a non-maskable interrupt on vCPU `index`."""
 
     def stats(self) -> dict[str, int]:
-        """Counters by name."""
+        """Counters of the machine as a whole, by name; each vCPU has its own."""
+
+    def profile_start(self, hz: int) -> None:
+        """Samples where every vCPU is, `hz` times a second (1 to 10,000), from now on."""
+
+    def profile_stop(self) -> None:
+        """Ends the sampling; what it found stays."""
+
+    def profile(self) -> list[Sample]:
+        """What the vCPUs were found at so far, each place once, in no order."""
+
+    def set_perf_map(self, descriptor: int) -> None:
+        """Lists the host code of every block translated from now on in a file, for `perf`.
+
+        The descriptor stays the caller's. Once in a machine's life.
+        """
+
+    def flush_perf_map(self) -> None:
+        """Brings what was listed so far into the file."""

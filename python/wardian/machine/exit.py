@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from wardian.base.errors import GuestError
+
 
 class ExitReason(StrEnum):
     """Every way a machine ends."""
@@ -35,3 +37,7 @@ class MachineExit:
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
+
+
+class MachineTimeout(GuestError, TimeoutError):
+    """The machine was still running when the time to wait was over."""

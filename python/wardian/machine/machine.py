@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from wardian.base.errors import BugError, CallerError, GuestError, HostError, WardianError
+from wardian.base.errors import BugError, CallerError, HostError, WardianError
 from wardian.base.units import parse_size
 from wardian.cpu.models import DEFAULT_MODEL
 from wardian.cpu.preflight import HostFacts, gather_host
@@ -18,9 +18,10 @@ from wardian.machine.at_exit import stop_at_exit
 from wardian.machine.builder import build_board
 from wardian.machine.console import Console
 from wardian.machine.engine import CreateVm, core_vm, engine_errors
-from wardian.machine.exit import ExitReason, MachineExit
+from wardian.machine.exit import ExitReason, MachineExit, MachineTimeout
 from wardian.machine.life import Life
 from wardian.machine.preparation import prepare
+from wardian.machine.profiling import Profiling
 from wardian.machine.spec import (
     DEFAULT_APPEND,
     DEFAULT_MEMORY,
@@ -34,10 +35,6 @@ log = logging.getLogger(__name__)
 
 #: A vCPU leaves the guest within microseconds of a kick; one that does not by now never will.
 _STOP_LIMIT_S = 30.0
-
-
-class MachineTimeout(GuestError, TimeoutError):
-    """The machine was still running when the time to wait was over."""
 
 
 class Machine:
@@ -109,6 +106,8 @@ class Machine:
         self.spec = spec
         #: What the guest prints on its first serial port, and what it reads there.
         self.console = console or Console()
+        #: Where the guest spends its time, when that is asked for.
+        self.profiling = Profiling(spec)
         self._create_vm = create_vm
         self._gather_host = gather_host
         self._lock = threading.RLock()
@@ -149,6 +148,7 @@ class Machine:
                 self._life.start(supervisor)
             except HostError:
                 self._life = None
+                self.profiling.abandon()
                 raise
             self._supervisor, self._started_s = supervisor, time.monotonic()
             stop_at_exit(self)
@@ -242,10 +242,12 @@ class Machine:
     def _new_life(self) -> Life:
         preparation = prepare(self.spec, self._gather_host())
         with engine_errors():
-            return Life(
+            life = Life(
                 lambda end: build_board(self.spec, preparation, self.console, end, self._create_vm),
                 self.console,
             )
+        self.profiling.attach(life)
+        return life
 
     def _supervise(self) -> None:
         """Runs one life after the other until one is the last."""
@@ -285,6 +287,7 @@ class Machine:
         """Keeps the numbers and registers of a life whose memory is about to be freed."""
         try:
             self._last_stats, self._last_states = life.stats(), life.vcpu_states()
+            self.profiling.detach()
         except Exception:
             log.exception("the last state of the machine cannot be read")
 
@@ -292,5 +295,6 @@ class Machine:
         self._life = None
         self._exit = exit
         self._ended_s = time.monotonic()
+        self.profiling.close()
         self._done.set()
         self.console.close()

@@ -29,13 +29,17 @@ def read_media(spec: MachineSpec) -> Media:
     Errors: `CallerError` SPEC_FILE_MISSING, SPEC_FILE_KIND (a directory, a device),
     SPEC_FILE_UNREADABLE or SPEC_FILE_SIZE.
     """
-    kernel = _read(spec.kernel, "kernel", MAX_KERNEL)
+    kernel = read_file(spec.kernel, "kernel", MAX_KERNEL)
     if spec.initrd is None:
         return Media(kernel, None)
-    return Media(kernel, _read(spec.initrd, "initrd", spec.memory_bytes))
+    return Media(kernel, read_file(spec.initrd, "initrd", spec.memory_bytes))
 
 
-def _read(path: Path, role: str, limit: int) -> bytes:
+def read_file(path: Path, role: str, limit: int) -> bytes:
+    """Reads a file of `limit` bytes at most; `role` says in messages what it is.
+
+    Errors: those of `read_media`.
+    """
     shown = str(path)
     name = f"The {role} {shown if len(shown) <= 200 else '...' + shown[-200:]!r}"
     try:

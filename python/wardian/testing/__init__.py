@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from wardian.testing.fake_engine import FakeVcpu, FakeVm
+from wardian.testing.fake_engine import FakeVm
+from wardian.testing.fake_vcpu import FakeVcpu
 from wardian.testing.host import fake_host
 from wardian.testing.kernels import multiboot_kernel
 from wardian.testing.steps import (

@@ -7,35 +7,14 @@ mapped too late is an AssertionError in the test that does it.
 from __future__ import annotations
 
 import mmap
+import os
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from wardian.base.errors import BugError
-from wardian.cpu.contract import (
-    FAIL,
-    INTERRUPTED,
-    MMIO_READ,
-    MMIO_WRITE,
-    PIO_READ,
-    PIO_WRITE,
-    SHUTDOWN,
-    CpuidEntry,
-    VmExit,
-)
-from wardian.testing.steps import (
-    Fail,
-    Guest,
-    Halt,
-    In,
-    Load,
-    Out,
-    Raise,
-    Spin,
-    Step,
-    Store,
-    TripleFault,
-)
+from wardian.cpu.contract import CpuidEntry, Sample
+from wardian.testing.fake_vcpu import FakeVcpu
+from wardian.testing.steps import Guest, Halt, In, Load, Out, Store
 
 #: Makes the guest of a vCPU from its index.
 Script = Callable[[int], Guest]
@@ -64,6 +43,13 @@ class FakeVm:
         self._scripts = scripts
         self._taken: set[int] = set()
         self.ran = False
+        #: The rate of the sampling that runs; 0 for none.
+        self.profile_hz = 0
+        #: What `profile` gives.
+        self.samples: list[Sample] = []
+        #: What a translator would list, one line each; written by `flush_perf_map`.
+        self.translated: list[str] = []
+        self._perf_map: int | None = None
 
     @classmethod
     def running(cls, *scripts: Script) -> Callable[[str, int], FakeVm]:
@@ -137,6 +123,29 @@ class FakeVm:
         """The number of accesses that nobody answered."""
         return {"unclaimed": self.unclaimed}
 
+    def profile_start(self, hz: int) -> None:
+        """Records the rate."""
+        assert 1 <= hz <= 10_000
+        self.profile_hz = hz
+
+    def profile_stop(self) -> None:
+        """Forgets the rate."""
+        self.profile_hz = 0
+
+    def profile(self) -> list[Sample]:
+        """What the test put into `samples`."""
+        return list(self.samples)
+
+    def set_perf_map(self, descriptor: int) -> None:
+        """Keeps the descriptor."""
+        assert self._perf_map is None, "a second perf map"
+        self._perf_map = descriptor
+
+    def flush_perf_map(self) -> None:
+        """Writes what the test put into `translated`."""
+        if self._perf_map is not None:
+            os.write(self._perf_map, "".join(f"{line}\n" for line in self.translated).encode())
+
     def route(self, step: In | Out | Load | Store) -> tuple[int, int] | None:
         """Who answers an access, as (token, offset); None for nobody."""
         claims = self._pio if isinstance(step, In | Out) else self._mmio
@@ -156,133 +165,6 @@ class FakeVm:
             if base <= gpa and gpa + length <= base + len(memory):
                 return memory, gpa - base
         raise BugError("MEM_RANGE", f"There is no RAM at {gpa:#x}+{length:#x}.")
-
-
-class FakeVcpu:
-    """Runs one script."""
-
-    def __init__(self, vm: FakeVm, guest: Guest) -> None:
-        self._vm = vm
-        self._guest = guest
-        self._running = threading.Lock()
-        self._kicked = False
-        self._owes_answer = False
-        self._answer = 0
-        self._message = ""
-        self._steps = 0
-        self._state: dict[str, Any] = {"gpr": [0] * 16, "rip": 0xFFF0, "activity": "running"}
-
-    def run(self) -> VmExit:
-        """Plays the script until a step needs the machine."""
-        assert self._running.acquire(blocking=False), "two threads run one vCPU"
-        try:
-            self._vm.ran = True
-            assert not self._owes_answer, "run before complete_read"
-            while True:
-                if self._take_kick():
-                    return (INTERRUPTED, 0, 0, 0, 0)
-                exit = self._play(self._next_step())
-                if exit:
-                    return exit
-        finally:
-            self._running.release()
-
-    def complete_read(self, value: int) -> None:
-        """Gives the script the value it waits for."""
-        assert self._owes_answer, "complete_read without a read"
-        assert value >= 0
-        self._owes_answer = False
-        self._answer = value
-
-    def kick(self) -> None:
-        """Ends this run, or the next."""
-        with self._vm.changed:
-            self._kicked = True
-            self._vm.changed.notify_all()
-
-    def get_state(self) -> dict[str, Any]:
-        """What `set_state` gave, with every step counted as one byte of code."""
-        assert not self._running.locked(), "get_state while the vCPU runs"
-        return {**self._state, "rip": self._state["rip"] + self._steps}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Keeps the state."""
-        self._state.update(state)
-
-    def last_error(self) -> str:
-        """The message of the last `Fail`."""
-        return self._message
-
-    def stats(self) -> dict[str, int]:
-        """Counts steps as instructions."""
-        assert not self._running.locked(), "stats while the vCPU runs"
-        return {"instructions": self._steps}
-
-    def _take_kick(self) -> bool:
-        with self._vm.changed:
-            kicked, self._kicked = self._kicked, False
-            return kicked
-
-    def _next_step(self) -> Step:
-        answer, self._answer = self._answer, 0
-        self._steps += 1
-        try:
-            return self._guest.send(answer) if self._steps > 1 else next(self._guest)
-        except StopIteration:
-            return Spin()
-
-    def _play(self, step: Step) -> VmExit | None:
-        vm = self._vm
-        match step:
-            case Halt():
-                with vm.changed:
-                    rises = vm.rises
-                    vm.changed.wait_for(lambda: self._kicked or vm.rises != rises)
-            case Spin():
-                with vm.changed:
-                    vm.changed.wait_for(lambda: self._kicked)
-            case TripleFault():
-                return (SHUTDOWN, 0, 0, 0, 0)
-            case Fail(message):
-                self._message = message
-                return (FAIL, 0, 0, 0, 1)
-            case Raise(error):
-                raise error
-            case In() | Out() | Load() | Store():
-                return self._access(step)
-        return None
-
-    def _access(self, step: In | Out | Load | Store) -> VmExit | None:
-        vm = self._vm
-        if isinstance(step, Load | Store) and self._ram_access(step):
-            return None
-        found = vm.route(step)
-        reads = isinstance(step, In | Load)
-        if found is None:
-            vm.unclaimed += 1
-            self._answer = (1 << 8 * step.size) - 1 if reads else 0
-            return None
-        token, offset = found
-        self._owes_answer = reads
-        match step:
-            case In():
-                return (PIO_READ, token, offset, step.size, 0)
-            case Load():
-                return (MMIO_READ, token, offset, step.size, 0)
-            case Out():
-                return (PIO_WRITE, token, offset, step.size, step.value)
-            case Store():
-                return (MMIO_WRITE, token, offset, step.size, step.value)
-
-    def _ram_access(self, step: Load | Store) -> bool:
-        try:
-            if isinstance(step, Load):
-                self._answer = int.from_bytes(self._vm.read_ram(step.gpa, step.size), "little")
-            else:
-                self._vm.write_ram(step.gpa, step.value.to_bytes(step.size, "little"))
-        except BugError:
-            return False
-        return True
 
 
 def _idle(_: int) -> Guest:

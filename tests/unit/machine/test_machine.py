@@ -22,8 +22,8 @@ from tests.unit.machine.scripts import (
 from wardian.base.errors import BugError, CallerError, HostError
 from wardian.machine import at_exit, life
 from wardian.machine.console import Console, ConsoleClosed, WhenFull
-from wardian.machine.exit import ExitReason, MachineExit
-from wardian.machine.machine import Machine, MachineTimeout
+from wardian.machine.exit import ExitReason, MachineExit, MachineTimeout
+from wardian.machine.machine import Machine
 from wardian.machine.spec import OnReset
 from wardian.testing import (
     Fail,

@@ -1,0 +1,1 @@
+"""Where a guest spends its time, seen from outside: samples, the kernel's symbols, tables."""
