@@ -84,7 +84,7 @@ def _symbol_table(data: bytes) -> Iterator[Symbol]:
                 continue
             start = names + name_at
             text = data[start : data.index(0, start)].decode("latin-1")
-            if text:
+            if text.isascii() and text.isprintable() and text:
                 yield Symbol(value, _kind(sections[index][2], info >> 4), text)
 
 

@@ -64,7 +64,7 @@ class Naming:
     #: How far above the symbols' addresses the kernel runs; may be negative.
     slide: int = 0
     #: For people: where the symbols come from, or why there are none.
-    origin: str = "the guest's kernel has no symbols here"
+    origin: str = "none, for no 64-bit Linux has set up its system calls"
 
     def name(self, address: int, user: bool) -> str:
         """The symbol and offset of a kernel address; "" where that is unknown."""

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardian.base.errors import CallerError
-from wardian.base.units import GIB, KIB, MIB, TIB, format_size, parse_size
+from wardian.base.units import (
+    GIB,
+    KIB,
+    MIB,
+    TIB,
+    format_bytes,
+    format_count,
+    format_size,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +70,30 @@ def test_a_formatted_size_reads_back_as_itself(size: int) -> None:
 def test_the_message_names_what_was_asked_for() -> None:
     with pytest.raises(CallerError, match="disk size"):
         parse_size("lots", "disk size")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0"),
+        (99_999, "99,999"),
+        (100_000, "100 k"),
+        (123_456, "123 k"),
+        (999_499, "999 k"),
+        (999_500, "1.00 M"),
+        (1_234_567, "1.23 M"),
+        (12_345_678, "12.3 M"),
+        (9.996e9, "10.0 G"),
+        (2.5e15, "2500 T"),
+    ],
+)
+def test_counts_have_three_digits_once_they_are_large(count: float, text: str) -> None:
+    assert format_count(count) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.00 KiB"), (3 << 19, "1.50 MiB")],
+)
+def test_bytes_in_binary_units(size: int, text: str) -> None:
+    assert format_bytes(size) == text

@@ -1,6 +1,6 @@
 """A program for the tests beside it: `wardian run` with a guest that is a script.
 
-    python -m tests.unit.cli.fake_run KERNEL GUEST
+    python -m tests.unit.cli.fake_run KERNEL GUEST [live] [profile] [perf-map]
 
 It exits with the status of the run, and prints `left: ...` on standard error if a thread or the
 terminal's mode is not as it was.
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 from tests.unit.machine.scripts import echo, power_off, say
 from wardian.cli.run import run_machine
+from wardian.cpu.contract import Sample
 from wardian.machine.console import Console, WhenFull
 from wardian.machine.machine import Machine
 from wardian.machine.spec import MachineSpec, OnReset
@@ -66,7 +68,23 @@ def reset(cpu: int) -> Guest:
 GUESTS = {f.__name__: f for f in (talk, hang, flood, button, crash, debug, reset, power_off)}
 
 
-def main(kernel: str, guest: str) -> int:
+#: What every machine here is found at: a block of the kernel, one of a program, and asleep.
+SAMPLES: list[Sample] = [
+    (0, 0xFFFF_FFFF_8100_0040, False, True, False, 30),
+    (0, 0x40_1000, True, False, False, 10),
+    (0, 0xFFFF_FFFF_8100_0080, False, False, True, 60),
+]
+
+
+def create_vm(guest: str, engine: str, cpus: int) -> FakeVm:
+    """A machine that has been sampled already, and has translated two blocks."""
+    vm = FakeVm(engine, cpus, [GUESTS[guest]])
+    vm.samples = SAMPLES
+    vm.translated = ["1000 40 guest:k:0xffffffff81000040", "1040 10 guest:u:0x401000"]
+    return vm
+
+
+def main(kernel: str, guest: str, *options: str) -> int:
     """Runs the guest and checks what is left behind."""
     spec = MachineSpec(
         kernel=Path(kernel), memory_bytes=4 << 20, on_reset=OnReset.EXIT, debug_exit=True
@@ -74,10 +92,18 @@ def main(kernel: str, guest: str) -> int:
     machine = Machine.from_spec(
         spec,
         console=Console(when_full=WhenFull.WAIT),
-        create_vm=FakeVm.running(GUESTS[guest]),
+        create_vm=partial(create_vm, guest),
         gather_host=fake_host,
     )
-    status = run_machine(machine, show_stats=guest == "power_off")
+    if "profile" in options:
+        machine.profiling.start(50)
+    status = run_machine(
+        machine,
+        show_stats=guest == "power_off",
+        show_profile="profile" in options,
+        live="live" in options,
+        perf_map="perf-map" in options,
+    )
     left = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
     if left:
         print(f"left: {left}", file=sys.stderr)

@@ -3,101 +3,16 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
-import sys
 import termios
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from wardian.testing import multiboot_kernel
+from tests.unit.cli.terminal import LIMIT_S, Terminal, open_terminal
 
-LIMIT_S = 20.0
 ESC = b"\x1d"
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> list[str]:
-    """The program, up to the name of its guest."""
-    kernel = tmp_path / "kernel"
-    kernel.write_bytes(multiboot_kernel())
-    return [sys.executable, "-m", "tests.unit.cli.fake_run", str(kernel)]
-
-
-class Terminal:
-    """A program in a terminal of its own, its keyboard and its screen."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.keyboard, inside = pty.openpty()
-        termios.tcsetwinsize(inside, (33, 101))
-        self.mode = termios.tcgetattr(inside)
-        self.inside = inside
-        self.screen = b""
-        # A session of its own, whose controlling terminal is the first that it opens.
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "import os, sys; os.close(os.open(os.ttyname(0), os.O_RDWR));"
-                "os.execv(sys.argv[1], sys.argv[1:])",
-                *command,
-            ],
-            stdin=inside,
-            stdout=inside,
-            stderr=inside,
-            start_new_session=True,
-        )
-
-    def type(self, keys: bytes) -> None:
-        """Presses keys."""
-        os.write(self.keyboard, keys)
-
-    def expect(self, text: bytes) -> None:
-        """Waits until the screen shows `text`, and forgets everything up to it."""
-        deadline = time.monotonic() + LIMIT_S
-        while text not in self.screen:
-            assert time.monotonic() < deadline, self.screen
-            self.screen += os.read(self.keyboard, 4096)
-        self.screen = self.screen.split(text, 1)[1]
-
-    def wait(self) -> int:
-        """Waits for the end; the terminal must be in the mode it was in."""
-        status = self.process.wait(LIMIT_S)
-        assert termios.tcgetattr(self.inside) == self.mode, "the mode of the terminal"
-        os.set_blocking(self.keyboard, False)
-        while True:
-            try:
-                self.screen += os.read(self.keyboard, 4096)
-            except BlockingIOError:
-                break
-        assert b"left:" not in self.screen
-        assert b"Traceback" not in self.screen
-        return status
-
-    def close(self) -> None:
-        """Ends everything."""
-        self.process.kill()
-        self.process.wait()
-        os.close(self.keyboard)
-        os.close(self.inside)
-
-
-@pytest.fixture
-def terminals(command: list[str]) -> Iterator[list[Terminal]]:
-    """Terminals that are closed after the test."""
-    opened: list[Terminal] = []
-    yield opened
-    for terminal in opened:
-        terminal.close()
-
-
-def open_terminal(terminals: list[Terminal], command: list[str], guest: str) -> Terminal:
-    terminals.append(Terminal([*command, guest]))
-    return terminals[-1]
 
 
 # ---- between pipes
