@@ -14,6 +14,7 @@ use iced_x86::Encoder;
 use super::code_memory::CodeMemory;
 use super::emit::{Emitter, NUMBER_BITS, Product};
 use super::fast::Fast;
+use super::hints::HintPool;
 use super::host::{Asm, Target};
 use super::mode::Mode;
 use super::source::Source;
@@ -47,6 +48,8 @@ pub(super) struct Site {
     pub(super) after: u32,
     pub(super) size: u8,
     pub(super) undo: i32,
+    /// Offset from the vCPU of its hint; 0 if it has none.
+    pub(super) hint: i32,
     pub(super) store: bool,
     pub(super) complete: bool,
 }
@@ -76,6 +79,7 @@ pub(super) struct Block {
     incoming: Vec<(u32, u16)>,
     view: u32,
     segment: u32,
+    hints: Vec<u32>,
 }
 
 /// Multiplies and folds: keys are addresses, which no guest can choose to much effect on a host that
@@ -111,7 +115,7 @@ type AddressMap<K, V> = HashMap<K, V, BuildHasherDefault<AddressHasher>>;
 
 /// What the cache has done so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CacheCounts {
+pub(super) struct CacheCounts {
     /// Blocks translated.
     pub blocks: u64,
     /// Guest bytes translated.
@@ -144,6 +148,7 @@ pub(super) struct CodeCache {
     segment: u32,
     /// Offset of the first free byte of the current segment.
     top: u32,
+    pub(super) hints: HintPool,
     pub(super) counts: CacheCounts,
 }
 
@@ -172,6 +177,7 @@ impl CodeCache {
             segments: vec![Vec::new(); SEGMENTS as usize],
             segment: 0,
             top: STUB_BYTES,
+            hints: HintPool::default(),
             counts: CacheCounts::default(),
         })
     }
@@ -260,6 +266,7 @@ impl CodeCache {
             &mut self.asm,
             &mut self.encoder,
             &self.stubs,
+            &mut self.hints,
             key.mode.table(),
             number,
         );
@@ -267,6 +274,9 @@ impl CodeCache {
         let length = self.asm.len() as u32;
         let start = self.allocate(fast, length);
         let view = self.view(key.rip & !0xfff, key.gpa & !0xfff, key.mode.user());
+        for &hint in &product.hints {
+            fast.new_hint(hint as usize);
+        }
         let block = self.place(key, source, product, start, view);
         let (hot, cold) = self.asm.finish(start);
         self.memory.write(start, hot);
@@ -303,6 +313,7 @@ impl CodeCache {
                     after: site.after.map_or(0, at),
                     size: site.size,
                     undo: site.undo,
+                    hint: site.hint,
                     store: site.store,
                     complete: site.complete,
                 })
@@ -322,6 +333,7 @@ impl CodeCache {
             incoming: Vec::new(),
             view,
             segment: self.segment,
+            hints: product.hints,
         }
     }
 
@@ -403,6 +415,10 @@ impl CodeCache {
                 to.incoming.retain(|&link| link != gone);
             }
         }
+        for &hint in &block.hints {
+            fast.empty_hint(hint as usize);
+        }
+        self.hints.give_back(&block.hints);
         fast.forget_branch(block.key.mode.table(), block.key.rip);
         self.by_key.remove(&block.key);
         if let Some(page) = self.by_page.get_mut(&(block.key.gpa & !0xfff)) {

@@ -12,6 +12,7 @@
 use iced_x86::{Encoder, Instruction};
 
 use super::classify::Class;
+use super::hints::HintPool;
 use super::host::{Asm, Target, cc, reg};
 use super::native::{self, TlbFields};
 use super::source::{Guest, Source};
@@ -32,6 +33,8 @@ pub(super) struct Site {
     pub(super) size: u8,
     /// What RSP must be changed by to undo an indirect branch.
     pub(super) undo: i32,
+    /// Offset from the vCPU of its hint; 0 if it has none.
+    pub(super) hint: i32,
     /// The access is a store.
     pub(super) store: bool,
     /// Behind the store the instruction is complete.
@@ -61,6 +64,8 @@ pub(super) struct Product {
     pub(super) live_entry: Option<Target>,
     /// Entry with the flags saved.
     pub(super) saved_entry: Option<Target>,
+    /// Hints that are its own.
+    pub(super) hints: Vec<u32>,
 }
 
 /// Translates one block.
@@ -73,6 +78,7 @@ pub(super) struct Emitter<'a> {
     /// Number of the block, in the upper bits of every site and exit number.
     pub(super) block: u32,
     pub(super) product: Product,
+    pub(super) hints: &'a mut HintPool,
     /// EFLAGS has the guest's arithmetic flags, as far as they are live.
     in_eflags: bool,
     /// `Native::flags` has them.
@@ -91,6 +97,7 @@ impl<'a> Emitter<'a> {
         asm: &'a mut Asm,
         encoder: &'a mut Encoder,
         stubs: &'a Stubs,
+        hints: &'a mut HintPool,
         table: Table,
         block: u32,
     ) -> Self {
@@ -103,6 +110,7 @@ impl<'a> Emitter<'a> {
             tlb: TlbFields::of(table),
             block,
             product: Product::default(),
+            hints,
             in_eflags: false,
             saved: false,
         }
@@ -229,6 +237,7 @@ impl<'a> Emitter<'a> {
             after: None,
             size: size as u8,
             undo: 0,
+            hint: 0,
             store: false,
             complete: true,
         });

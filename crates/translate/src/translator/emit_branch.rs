@@ -171,23 +171,23 @@ impl Emitter<'_> {
 
     fn push_return_address(&mut self, guest: &Guest) {
         let next = guest.ins.next_ip();
-        let site = self.push_check(guest);
+        let place = self.push_check(guest);
         // If it goes to code, the whole call is run again.
-        self.product.sites[site].complete = false;
-        self.watch();
+        self.product.sites[place.site].complete = false;
         match i32::try_from(next as i64) {
             Ok(short) => {
+                self.before_store(place, false);
                 self.asm.rm(true, &[0xc7], 0, Mem::at(reg::RCX, 0));
                 self.asm.imm32(short);
+                self.check_watch(place, false);
             }
             Err(_) => {
-                self.asm.store(native::scratch(0), reg::RAX);
+                self.before_store(place, true);
                 self.asm.constant(reg::RAX, next);
                 self.asm.store(Mem::at(reg::RCX, 0), reg::RAX);
-                self.asm.load(reg::RAX, native::scratch(0));
+                self.check_watch(place, true);
             }
         }
-        self.check_watch(site);
         self.asm.lea(reg::GUEST_RSP, Mem::at(reg::GUEST_RSP, -8));
     }
 
@@ -198,7 +198,7 @@ impl Emitter<'_> {
             _ => i32::from(guest.ins.immediate16()),
         } + 8;
         self.asm.mov(reg::RCX, reg::GUEST_RSP);
-        self.check(guest, 8, 1, Want::Load);
+        self.check_at(guest, 8, 1, Want::Load, true);
         self.asm.load(reg::RCX, Mem::at(reg::RCX, 0));
         self.asm
             .lea(reg::GUEST_RSP, Mem::at(reg::GUEST_RSP, release));

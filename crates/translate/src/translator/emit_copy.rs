@@ -175,7 +175,7 @@ impl Emitter<'_> {
         let live_before = guest.live_after & !guest.flags.kills | guest.flags.reads;
         self.save_flags(live_before);
         self.address(&guest.ins)?;
-        let site = self.check(guest, size, align, Want::Load);
+        let place = self.check(guest, size, align, Want::Load);
         if Self::wants_flags(guest) {
             self.need_flags();
         }
@@ -183,7 +183,7 @@ impl Emitter<'_> {
         self.encode(&copy)?;
         self.put_back(operands, &[reg::RAX]);
         self.after_copy(guest);
-        self.goes_on(site);
+        self.goes_on(place.site);
         Ok(())
     }
 
@@ -201,14 +201,11 @@ impl Emitter<'_> {
         let live_before = guest.live_after & !guest.flags.kills | guest.flags.reads;
         self.save_flags(live_before);
         self.address(&guest.ins)?;
-        let site = self.check(guest, size, align, Want::Store);
-        self.watch();
+        let place = self.check(guest, size, align, Want::Store);
         let writes_live = guest.flags.writes & guest.live_after != 0;
         let wants_flags = Self::wants_flags(guest);
         let rax_is_needed = wants_flags || !operands.in_memory.is_empty();
-        if rax_is_needed {
-            self.asm.store(native::scratch(0), reg::RAX);
-        }
+        self.before_store(place, rax_is_needed);
         if wants_flags {
             self.need_flags();
         }
@@ -216,15 +213,12 @@ impl Emitter<'_> {
         self.encode(&copy)?;
         self.put_back(operands, &[reg::RAX]);
         self.after_copy(guest);
-        if rax_is_needed {
-            self.asm.load(reg::RAX, native::scratch(0));
-        }
         if writes_live || wants_flags && guest.live_after != 0 && !self.flags_saved() {
-            self.check_watch_live(site);
+            self.check_watch_live(place, rax_is_needed);
         } else {
-            self.check_watch(site);
+            self.check_watch(place, rax_is_needed);
         }
-        self.goes_on(site);
+        self.goes_on(place.site);
         Ok(())
     }
 
@@ -292,7 +286,9 @@ impl Emitter<'_> {
         if ins.op0_kind() == OpKind::Memory {
             self.save_flags(guest.live_after & !guest.flags.kills);
             self.address(ins)?;
-            let site = self.check(guest, ins.memory_size().size(), 1, Want::Load);
+            let site = self
+                .check(guest, ins.memory_size().size(), 1, Want::Load)
+                .site;
             let mut copy = *ins;
             redirect(&mut copy, Register::RCX, 0);
             self.asm.mov(reg::RAX, reg::GUEST_RAX);
@@ -329,7 +325,7 @@ impl Emitter<'_> {
         if ins.op0_kind() == OpKind::Memory {
             self.address(ins)?;
             let size = if wide { 8 } else { 4 };
-            loaded = Some(self.check(guest, size, 1, Want::Load));
+            loaded = Some(self.check(guest, size, 1, Want::Load).site);
             self.asm.rm(wide, &[0x8b], reg::RCX, Mem::at(reg::RCX, 0));
         } else {
             if is_high(ins.op0_register()) {
@@ -434,9 +430,8 @@ impl Emitter<'_> {
         copy.set_op1_register(general(size, host));
         self.save_flags(guest.live_after & !guest.flags.kills);
         self.address(ins)?;
-        let site = self.check(guest, size, 1, Want::Store);
-        self.watch();
-        self.asm.store(native::scratch(0), reg::RAX);
+        let place = self.check(guest, size, 1, Want::Store);
+        self.before_store(place, true);
         if borrowed {
             self.asm.store(native::scratch(1), reg::RDX);
             self.asm.load(reg::RDX, native::register(number));
@@ -448,9 +443,8 @@ impl Emitter<'_> {
             self.asm.load(reg::RDX, native::scratch(1));
         }
         self.after_copy(guest);
-        self.asm.load(reg::RAX, native::scratch(0));
-        self.check_watch_live(site);
-        self.goes_on(site);
+        self.check_watch_live(place, true);
+        self.goes_on(place.site);
         Ok(())
     }
 }

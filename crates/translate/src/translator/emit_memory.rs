@@ -4,10 +4,18 @@ use iced_x86::{Instruction, Register};
 
 use super::emit::{Emit, Emitter, NotNative};
 use super::fast::TLB_ENTRIES;
-use super::host::{Mem, cc, held, reg};
-use super::native;
+use super::hints::HintPool;
+use super::host::{Mem, Pending, Target, cc, held, reg};
+use super::native::{self, HintFields};
 use super::source::Guest;
 use crate::cpu::segment::index;
+
+/// A memory access whose address has been checked.
+#[derive(Clone, Copy)]
+pub(super) struct Checked {
+    pub(super) site: usize,
+    hint: Option<HintFields>,
+}
 
 /// What an access wants of the TLB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,12 +98,84 @@ impl Emitter<'_> {
         })
     }
 
-    /// Turns the linear address in RCX into a host address. RAX then is the offset of the TLB entry
-    /// in its table. Live flags must have been saved: EFLAGS is destroyed. Returns the site, whose
-    /// `after` the caller sets if the block goes on behind the instruction.
-    pub(super) fn check(&mut self, guest: &Guest, size: usize, align: usize, want: Want) -> usize {
+    /// Turns the linear address in RCX into a host address. Live flags must have been saved: EFLAGS is
+    /// destroyed, and so is RAX.
+    pub(super) fn check(
+        &mut self,
+        guest: &Guest,
+        size: usize,
+        align: usize,
+        want: Want,
+    ) -> Checked {
+        let stack = guest.ins.memory_base() == Register::RSP && guest.ins.op_count() > 0;
+        self.check_at(guest, size, align, want, stack)
+    }
+
+    /// As [`Emitter::check`]; `stack`: the address came from the stack pointer.
+    pub(super) fn check_at(
+        &mut self,
+        guest: &Guest,
+        size: usize,
+        align: usize,
+        want: Want,
+        stack: bool,
+    ) -> Checked {
         let site = self.site(guest, size);
         self.product.sites[site].store = want == Want::Store;
+        let hint = if stack {
+            Some(HintPool::stack(self.table, want == Want::Store))
+        } else {
+            let own = self.hints.take(guest.ins.ip());
+            self.product.hints.extend(own);
+            own
+        };
+        self.clobbered();
+        let Some(hint) = hint.map(HintFields::of) else {
+            self.check_table(site, size, align, want);
+            return Checked { site, hint: None };
+        };
+        self.product.sites[site].hint = hint.offset;
+        let last = 4096 - size as i32;
+        let retry = self.asm.here();
+        self.asm.rm(true, &[0x33], reg::RCX, hint.tag()); // xor: the offset in the page
+        self.asm.cmp_imm(reg::RCX, last);
+        let elsewhere = self.asm.jcc_later(cc::A);
+        let unaligned = self.unaligned(align);
+        self.asm.rm(true, &[0x03], reg::RCX, hint.host()); // add
+        self.asm.set_cold(true);
+        let here = self.asm.here();
+        self.asm.bind(elsewhere, here);
+        self.asm.rm(true, &[0x33], reg::RCX, hint.tag()); // the address again
+        self.asm.mov32(reg::RAX, reg::RCX);
+        self.asm.bytes(&[0x25]); // and eax
+        self.asm.imm32(0xfff);
+        self.asm.cmp_imm(reg::RAX, last);
+        let crosses = self.asm.jcc_later(cc::A);
+        self.asm.constant(reg::RAX, hint.offset as u64);
+        let refill = match want {
+            Want::Load => self.stubs.refill_load[self.table as usize],
+            Want::Store => self.stubs.refill_store[self.table as usize],
+        };
+        self.asm.call(refill);
+        self.asm.jcc(cc::AE, retry);
+        let here = self.asm.here();
+        self.asm.bind(crosses, here);
+        self.enter_stub(site, self.stubs.missed);
+        if let Some(unaligned) = unaligned {
+            let here = self.asm.here();
+            self.asm.bind(unaligned, here);
+            self.asm.rm(true, &[0x33], reg::RCX, hint.tag());
+            self.enter_stub(site, self.stubs.missed);
+        }
+        self.asm.set_cold(false);
+        Checked {
+            site,
+            hint: Some(hint),
+        }
+    }
+
+    /// The check without a hint: RAX then is the offset of the TLB entry in its table.
+    fn check_table(&mut self, site: usize, size: usize, align: usize, want: Want) {
         const MASK: i32 = ((TLB_ENTRIES - 1) << 5) as i32;
         let tag = match want {
             Want::Load => self.tlb.read,
@@ -108,10 +188,7 @@ impl Emitter<'_> {
         self.asm.rm(true, &[0x33], reg::RCX, Mem::table(tag)); // xor: the offset in the page
         self.asm.cmp_imm(reg::RCX, 4096 - size as i32);
         let missed = self.asm.jcc_later(cc::A);
-        let unaligned = (align > 1).then(|| {
-            self.asm.bytes(&[0xf6, 0xc1, (align - 1) as u8]); // test cl
-            self.asm.jcc_later(cc::NE)
-        });
+        let unaligned = self.unaligned(align);
         self.asm
             .rm(true, &[0x03], reg::RCX, Mem::table(self.tlb.host)); // add
         self.asm.set_cold(true);
@@ -120,47 +197,67 @@ impl Emitter<'_> {
         if let Some(unaligned) = unaligned {
             self.asm.bind(unaligned, here);
         }
-        let stub = match want {
-            Want::Load => self.stubs.read[self.table as usize],
-            Want::Store => self.stubs.write[self.table as usize],
-        };
-        self.enter_stub(site, stub);
+        self.asm.rm(true, &[0x33], reg::RCX, Mem::table(tag)); // the address again
+        self.enter_stub(site, self.stubs.missed);
         self.asm.set_cold(false);
-        self.clobbered();
-        site
     }
 
-    /// Loads the address of the watch byte of the entry whose offset is in RAX into RAX.
-    pub(super) fn watch(&mut self) {
-        self.asm.load(reg::RAX, Mem::table(self.tlb.watch));
+    /// A jump for offsets in RCX that are no multiple of `align`.
+    fn unaligned(&mut self, align: usize) -> Option<Pending> {
+        (align > 1).then(|| {
+            self.asm.bytes(&[0xf6, 0xc1, (align - 1) as u8]); // test cl
+            self.asm.jcc_later(cc::NE)
+        })
     }
 
-    /// After a store: has it gone to code that somebody translated? RAX has the address of the watch
-    /// byte, RCX the host address of the store; flags are saved or dead.
-    pub(super) fn check_watch(&mut self, site: usize) {
+    /// Before a store: sees to it that the address of the page's watch byte can still be found
+    /// behind it. `rax_is_needed`: RAX will be overwritten meanwhile.
+    pub(super) fn before_store(&mut self, checked: Checked, rax_is_needed: bool) {
+        if checked.hint.is_none() {
+            self.asm.load(reg::RAX, Mem::table(self.tlb.watch));
+            if rax_is_needed {
+                self.asm.store(native::scratch(0), reg::RAX);
+            }
+        }
+    }
+
+    /// After a store: loads the address of the page's watch byte into RAX.
+    fn after_store(&mut self, checked: Checked, rax_was_needed: bool) {
+        match checked.hint {
+            Some(hint) => self.asm.load(reg::RAX, hint.watch()),
+            None if rax_was_needed => self.asm.load(reg::RAX, native::scratch(0)),
+            None => {}
+        }
+    }
+
+    /// After a store: has it gone to code that somebody translated? RCX has the host address of the
+    /// store; flags are saved or dead.
+    pub(super) fn check_watch(&mut self, checked: Checked, rax_was_needed: bool) {
+        self.after_store(checked, rax_was_needed);
         self.asm.cmp8_zero(Mem::at(reg::RAX, 0));
         let watched = self.asm.jcc_later(cc::NE);
         self.asm.set_cold(true);
         let here = self.asm.here();
         self.asm.bind(watched, here);
-        self.enter_stub(site, self.stubs.watched);
+        self.enter_stub(checked.site, self.stubs.watched);
         self.asm.set_cold(false);
         self.clobbered();
     }
 
-    /// The same with the flags in EFLAGS, where they stay; the address of the watch byte is in RAX.
-    pub(super) fn check_watch_live(&mut self, site: usize) {
+    /// The same with the flags in EFLAGS, where they stay.
+    pub(super) fn check_watch_live(&mut self, checked: Checked, rax_was_needed: bool) {
+        self.after_store(checked, rax_was_needed);
         self.asm.load8(reg::RCX, Mem::at(reg::RAX, 0));
-        let number = self.number(site);
+        let number = self.number(checked.site);
         let stub = self.stubs.watched_live;
         self.asm.skip_if_rcx_zero(|asm| {
             asm.bytes(&[0x68]);
             asm.imm32(number);
-            asm.jmp(super::host::Target::Code(stub));
+            asm.jmp(Target::Code(stub));
         });
     }
 
-    /// Notes that the block goes on here behind the instruction of `site`.
+    /// Notes that the block goes on here behind the instruction of a site.
     pub(super) fn goes_on(&mut self, site: usize) {
         self.product.sites[site].after = Some(self.asm.here());
     }

@@ -5,6 +5,8 @@
 //! space may see differently is wiped when the address space changes, slot by slot from a log of
 //! what was filled.
 
+use super::hints::{HINTS, Hint, STACK_HINTS};
+use super::native;
 use crate::cpu::Cpu;
 use crate::mmu::tlb::Table;
 
@@ -16,6 +18,8 @@ pub(super) const BRANCH_ENTRIES: usize = 1 << 14;
 pub(super) const VIEW_SLOTS: usize = 1024;
 /// Privilege tables: [`Table::Kernel`], [`Table::KernelToUser`], [`Table::User`].
 pub(super) const TABLES: usize = 3;
+/// Hints remembered one by one.
+pub(super) const HINT_LOG: usize = 4096;
 /// Slots remembered one by one; with more, a wipe sweeps the whole table.
 const LOG: usize = 512;
 
@@ -44,6 +48,21 @@ pub struct Fast {
     pub(super) branch_rip: [[u64; BRANCH_ENTRIES]; TABLES],
     /// Which view of a page is mapped now, kernel and user, by low bits of the page number; 0: unknown.
     pub(super) view: [[u32; VIEW_SLOTS]; 2],
+    /// The page each place in translated code used last.
+    pub(super) hint: [Hint; HINTS],
+    /// Per privilege table: hints filled since the last wipe, as offsets from the vCPU, and how many;
+    /// with more than there is room for, all are wiped.
+    pub(super) hint_log: [[u32; HINT_LOG]; TABLES],
+    pub(super) hint_log_length: [u32; TABLES],
+    /// Hints from here on were never used.
+    hints_used: usize,
+    /// TLB slots that some hint was filled from.
+    pub(super) hinted: [[u8; TLB_ENTRIES]; TABLES],
+    /// What an empty hint refers to: a page that is not canonical, chosen at random, so that no
+    /// program computes an address in it, and memory that it may touch if one does.
+    void_tag: u64,
+    void_watch: u64,
+    void: [u8; 4096],
     /// Where a branch goes that is not in the table.
     miss: u64,
     /// Pages that are the same in every address space, and the others.
@@ -107,6 +126,11 @@ fn branch_slot(rip: u64) -> usize {
     rip as usize % BRANCH_ENTRIES
 }
 
+/// The number of a hint from its offset from the vCPU.
+fn hint_number(offset: u32) -> usize {
+    (offset as usize - native::fast(Fast::hint_offset(0)) as usize) / size_of::<Hint>()
+}
+
 fn view_slot(page: u64) -> usize {
     (page >> 12) as usize % VIEW_SLOTS
 }
@@ -125,6 +149,71 @@ impl Fast {
         for table in &mut self.tlb {
             for (slot, entry) in table.iter_mut().enumerate() {
                 *entry = empty(slot);
+            }
+        }
+        let mut random = [0; 8];
+        // SAFETY: the buffer is as long as is said. Without randomness the page is a fixed one.
+        unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
+        // Bits 63 and 62 differ: not canonical.
+        self.void_tag = 1 << 62 | u64::from_le_bytes(random) >> 2 & !0xfff;
+        for number in 0..STACK_HINTS {
+            self.new_hint(number as usize);
+        }
+    }
+
+    /// Makes a hint ready for use.
+    pub(super) fn new_hint(&mut self, number: usize) {
+        self.hints_used = self.hints_used.max(number + 1);
+        self.empty_hint(number);
+        self.hint[number].restart();
+    }
+
+    /// Makes a hint refer to nothing.
+    pub(super) fn empty_hint(&mut self, number: usize) {
+        let (tag, host) = (self.void_tag, self.void.as_ptr() as u64);
+        let watch = &raw const self.void_watch as u64;
+        let hint = &mut self.hint[number];
+        (hint.tag, hint.host, hint.watch) = (tag, host, watch);
+    }
+
+    /// Offset from the vCPU of a hint.
+    pub(super) fn hint_offset(number: u32) -> usize {
+        std::mem::offset_of!(Fast, hint) + number as usize * size_of::<Hint>()
+    }
+
+    /// The hint at an offset from the vCPU.
+    pub(super) fn hint_at(&mut self, offset: i32) -> &mut Hint {
+        &mut self.hint[hint_number(offset as u32)]
+    }
+
+    fn wipe_hints(&mut self, table: usize) {
+        let length = std::mem::take(&mut self.hint_log_length[table]) as usize;
+        if length >= HINT_LOG {
+            for number in 0..self.hints_used {
+                self.empty_hint(number);
+            }
+        } else {
+            for n in 0..length {
+                let number = hint_number(self.hint_log[table][n]);
+                self.empty_hint(number);
+            }
+        }
+        self.hinted[table].fill(0);
+    }
+
+    /// Wipes the hints that lead to one page.
+    fn wipe_page_hints(&mut self, table: usize, page: u64) {
+        if self.hinted[table][tlb_slot(page)] == 0 {
+            return;
+        }
+        let length = self.hint_log_length[table] as usize;
+        if length >= HINT_LOG {
+            return self.wipe_hints(table);
+        }
+        for n in 0..length {
+            let number = hint_number(self.hint_log[table][n]);
+            if self.hint[number].tag == page {
+                self.empty_hint(number);
             }
         }
     }
@@ -196,6 +285,10 @@ impl Fast {
     /// Another address space became current, or the current one lost what is not global.
     pub(crate) fn switch_space(&mut self) {
         for table in 0..TABLES {
+            // Kernel code has no hints to local pages unless there were some to fill from.
+            if table != Table::Kernel as usize || self.local_log[table].length != 0 {
+                self.wipe_hints(table);
+            }
             self.local_log[table].wipe(&mut self.tlb[table], empty);
         }
         self.wipe_branches(Table::User);
@@ -208,8 +301,9 @@ impl Fast {
     /// Forgets one page (INVLPG).
     pub(crate) fn forget_page(&mut self, gva: u64) {
         let slot = tlb_slot(gva);
-        for table in &mut self.tlb {
-            table[slot] = empty(slot);
+        for table in 0..TABLES {
+            self.tlb[table][slot] = empty(slot);
+            self.wipe_page_hints(table, gva & !0xfff);
         }
         let view = view_slot(gva);
         if self.view[0][view] | self.view[1][view] != 0 {
@@ -222,6 +316,7 @@ impl Fast {
         for table in 0..TABLES {
             self.local_log[table].wipe(&mut self.tlb[table], empty);
             self.global_log[table].wipe(&mut self.tlb[table], empty);
+            self.wipe_hints(table);
         }
         self.clear_code();
     }

@@ -9,7 +9,7 @@
 //!   that are live between them;
 //! * [`emit`] and its parts: the host code; [`host`]: registers and assembler;
 //! * [`cache`]: where blocks are kept, linked and dropped; [`stale`]: how stores to code reach it;
-//! * [`fast`]: the tables translated code reads by itself; [`native`]: its scratch memory;
+//! * [`hints`] and [`fast`]: the tables translated code reads by itself; [`native`]: its scratch memory;
 //! * [`stubs`] and [`runtime`]: into translated code and out of it; [`timer`]: who interrupts it.
 
 mod cache;
@@ -22,6 +22,7 @@ mod emit_memory;
 mod emit_stack;
 mod fast;
 mod heat;
+mod hints;
 mod host;
 mod mode;
 mod native;

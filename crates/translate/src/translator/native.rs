@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use super::fast::{Entry, Fast};
+use super::hints::Hint;
 use super::host::Mem;
 use super::vcpu_memory::FAST_OFFSET;
 use crate::cpu::Cpu;
@@ -101,6 +102,33 @@ pub(super) fn vectors() -> Mem {
 /// Offset from the vCPU of something in [`Fast`].
 pub(super) fn fast(offset: usize) -> i32 {
     (FAST_OFFSET + offset) as i32
+}
+
+/// The fields of a hint, as operands.
+#[derive(Clone, Copy)]
+pub(super) struct HintFields {
+    /// Offset of the hint from the vCPU.
+    pub(super) offset: i32,
+}
+
+impl HintFields {
+    pub(super) fn of(number: u32) -> Self {
+        Self {
+            offset: fast(Fast::hint_offset(number)),
+        }
+    }
+
+    pub(super) fn tag(self) -> Mem {
+        Mem::cpu(self.offset + offset_of!(Hint, tag) as i32)
+    }
+
+    pub(super) fn host(self) -> Mem {
+        Mem::cpu(self.offset + offset_of!(Hint, host) as i32)
+    }
+
+    pub(super) fn watch(self) -> Mem {
+        Mem::cpu(self.offset + offset_of!(Hint, watch) as i32)
+    }
 }
 
 /// The fields of a TLB entry, relative to the vCPU plus the entry's offset in its table.

@@ -5,7 +5,7 @@
 //! vCPU between two instructions.
 
 use super::Translator;
-use super::cache::{CodeCache, Key};
+use super::cache::{CodeCache, Key, Site};
 use super::fast::{Entry, Fast};
 use super::mode::Mode;
 use super::source::{self, Decoding};
@@ -17,6 +17,7 @@ use crate::cpu::{Cpu, flags};
 use crate::mmu::canonical;
 use crate::mmu::walk::Intent;
 use wardian_engine::contract::VmExit;
+use wardian_memory::CodeListener;
 
 /// Goes on where `Native::resume` says.
 type Enter = unsafe extern "sysv64" fn(*mut Cpu);
@@ -33,6 +34,7 @@ pub(super) unsafe extern "sysv64" fn missed(cpu: *mut Cpu, address: u64, id: u64
     let cpu = unsafe { &mut *cpu };
     let site = cpu.cache().site(id);
     let store = site.store;
+    cpu.judge_hint(&site);
     if (address & 0xfff) + u64::from(site.size) <= 4096 && cpu.fill_fast(address, store) {
         return cpu.cache().address(site.retry);
     }
@@ -146,6 +148,26 @@ impl Cpu {
     fn give_flags(&mut self) {
         let bits = self.flags.bits();
         self.native.flags = ((bits & 0xff) << 8 | bits >> 11 & 1) as u32;
+    }
+
+    /// Decides what becomes of a hint whose patience is at its end.
+    fn judge_hint(&mut self, site: &Site) {
+        if site.hint == 0 {
+            return;
+        }
+        let hint = self.fast().hint_at(site.hint);
+        if hint.patience != 0 {
+            return;
+        }
+        let wanders = hint.wanders();
+        hint.restart();
+        if wanders && self.cache_mut().hints.wanders(site) {
+            // Its block is dropped, and translated anew when it has been run often again.
+            if let Some((page, _)) = self.code_page(site.rip) {
+                let gpa = page | site.rip & 0xfff;
+                self.translator().stale.code_stored(gpa, 1);
+            }
+        }
     }
 
     /// Fills the fast TLB for an access that lies in one page; false if that cannot be done.

@@ -5,8 +5,12 @@
 //! thread's own stack and calls a function of [`super::runtime`]. That returns the host address to
 //! go on at, or 0 to leave.
 
+use std::mem::offset_of;
+
 use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Register};
 
+use super::fast::{Fast, HINT_LOG, TLB_ENTRIES};
+use super::hints::Hint;
 use super::host::{Asm, HELD, Mem, cc, reg};
 use super::native::{self, TlbFields};
 use super::runtime;
@@ -18,10 +22,12 @@ use crate::mmu::tlb::Table;
 pub(super) struct Stubs {
     /// Called from Rust with the vCPU: goes on at `Native::resume`.
     pub(super) enter: u32,
-    /// A load or store that missed the TLB, per privilege table. RCX is the address xor the tag of
-    /// the entry whose offset is in RAX.
-    pub(super) read: [u32; 3],
-    pub(super) write: [u32; 3],
+    /// A load or store of the address in RCX that missed the TLB.
+    pub(super) missed: u32,
+    /// Called: fills the hint at offset RAX from the vCPU for the address in RCX from the TLB, per
+    /// privilege table. Carry: the TLB does not have it. Keeps RCX.
+    pub(super) refill_load: [u32; 3],
+    pub(super) refill_store: [u32; 3],
     /// A store went to watched code: RAX points to the watch byte, RCX to what was stored. With the
     /// flags in EFLAGS (and RCX anything), or saved or dead.
     pub(super) watched_live: u32,
@@ -121,19 +127,18 @@ pub(super) fn assemble(asm: &mut Asm, base: u32) -> Stubs {
         ..mem
     };
 
+    stubs.missed = at(asm);
+    asm.store(pushed(native::rcx()), reg::RCX);
+    asm.bytes(&[0x58]); // pop rax
+    asm.store(native::id(), reg::RAX);
+    call(asm, runtime::missed);
+
     for table in [Table::Kernel, Table::KernelToUser, Table::User] {
-        let fields = TlbFields::of(table);
-        for (stub, tag) in [
-            (&mut stubs.read[table as usize], fields.read),
-            (&mut stubs.write[table as usize], fields.write),
-        ] {
-            *stub = at(asm);
-            asm.rm(true, &[0x33], reg::RCX, pushed(Mem::table(tag))); // xor rcx, tag
-            asm.store(pushed(native::rcx()), reg::RCX);
-            asm.bytes(&[0x58]); // pop rax
-            asm.store(native::id(), reg::RAX);
-            call(asm, runtime::missed);
-        }
+        let tlb = TlbFields::of(table);
+        stubs.refill_load[table as usize] = at(asm);
+        refill(asm, table, tlb.read, None);
+        stubs.refill_store[table as usize] = at(asm);
+        refill(asm, table, tlb.write, Some(tlb.watch));
     }
 
     stubs.watched_live = at(asm);
@@ -168,6 +173,75 @@ pub(super) fn assemble(asm: &mut Asm, base: u32) -> Stubs {
     asm.store(native::rcx(), reg::RCX);
     call(asm, runtime::branch_missed);
     stubs
+}
+
+/// See [`Stubs::refill_load`]. The TLB's tag is at `tag`; a store hint has a watch as well.
+fn refill(asm: &mut Asm, table: Table, tag: i32, watch: Option<i32>) {
+    // The call pushed 8 bytes. RDX indexes the TLB, RAX the hint.
+    let cpu = |offset: i32| Mem::cpu(offset + 8);
+    let entry = |offset: i32| Mem {
+        index: Some((reg::RDX, 0)),
+        ..cpu(offset)
+    };
+    let hint = |offset: usize| Mem {
+        index: Some((reg::RAX, 0)),
+        ..cpu(offset as i32)
+    };
+    let tlb = TlbFields::of(table);
+    let saved = cpu(native::scratch(2).disp);
+    asm.store(saved, reg::RDX);
+    asm.mov32(reg::RDX, reg::RCX);
+    asm.bytes(&[0xc1, 0xea, 7]); // shr edx, 7
+    asm.bytes(&[0x81, 0xe2]); // and edx
+    asm.imm32(((TLB_ENTRIES - 1) << 5) as i32);
+    asm.rm(true, &[0x33], reg::RCX, entry(tag)); // xor
+    asm.cmp_imm(reg::RCX, 4095);
+    let missed = asm.jcc_later(cc::A);
+    // The hint's patience: when it is at its end, the dispatcher judges the hint.
+    asm.rm(false, &[0xff], 1, hint(offset_of!(Hint, patience))); // dec
+    let judged = asm.jcc_later(cc::E);
+    asm.rm(true, &[0x33], reg::RCX, entry(tag)); // the address again
+    let mut pairs = vec![
+        (tag, offset_of!(Hint, tag)),
+        (tlb.host, offset_of!(Hint, host)),
+    ];
+    pairs.extend(watch.map(|watch| (watch, offset_of!(Hint, watch))));
+    for (from, to) in pairs {
+        asm.rm(false, &[0xff], 6, entry(from)); // push
+        asm.rm(false, &[0x8f], 0, hint(to)); // pop; its address counts from behind the pop
+    }
+    asm.bytes(&[0xc1, 0xea, 5]); // shr edx, 5: the TLB slot
+    let hinted = native::fast(offset_of!(Fast, hinted) + table as usize * TLB_ENTRIES);
+    asm.rm(false, &[0xc6], 0, entry(hinted));
+    asm.bytes(&[1]);
+    let length = cpu(native::fast(
+        offset_of!(Fast, hint_log_length) + 4 * table as usize,
+    ));
+    asm.load32(reg::RDX, length);
+    asm.rr(false, &[0x81], 7, reg::RDX); // cmp
+    asm.imm32(HINT_LOG as i32);
+    let full = asm.jcc_later(cc::AE);
+    let log = native::fast(offset_of!(Fast, hint_log) + 4 * HINT_LOG * table as usize);
+    asm.rm(
+        false,
+        &[0x89],
+        reg::RAX,
+        Mem {
+            index: Some((reg::RDX, 2)),
+            ..cpu(log)
+        },
+    );
+    asm.rm(false, &[0xff], 0, length); // inc
+    let here = asm.here();
+    asm.bind(full, here);
+    asm.load(reg::RDX, saved);
+    asm.bytes(&[0xf8, 0xc3]); // clc; ret
+    let here = asm.here();
+    asm.bind(missed, here);
+    asm.bind(judged, here);
+    asm.rm(true, &[0x33], reg::RCX, entry(tag));
+    asm.load(reg::RDX, saved);
+    asm.bytes(&[0xf9, 0xc3]); // stc; ret
 }
 
 fn vector_moves(avx: bool) -> impl Iterator<Item = (Register, Register, i64, i64)> {
