@@ -23,8 +23,13 @@ class Counter:
     show: Callable[[int], str] = format_count
 
 
-def _bytes(name: str, text: str) -> Counter:
-    return Counter(name, text, has_rate=False, show=format_bytes)
+def _state(name: str, text: str, show: Callable[[int], str] = format_count) -> Counter:
+    """A counter whose rate says nothing."""
+    return Counter(name, text, has_rate=False, show=show)
+
+
+def _seconds(nanoseconds: int) -> str:
+    return f"{nanoseconds / 1e9:.3f} s"
 
 
 #: Groups and counters in the order in which they are shown.
@@ -46,38 +51,23 @@ GROUPS: Final[Mapping[str, tuple[Counter, ...]]] = {
     "TLB": (
         Counter("tlb_fills", "entries filled"),
         Counter("tlb_flushes", "flushes"),
-        Counter("tlb_slow", "accesses by the slow path"),
-        Counter("tlb_code_stores", "stores to watched code"),
     ),
-    "interpreter": (
-        Counter("blocks_decoded", "blocks decoded"),
-        Counter("instructions_interpreted", "instructions"),
-    ),
+    "interpreter": (Counter("blocks_decoded", "blocks decoded"),),
     "translator": (
-        Counter("instructions_translated", "instructions run"),
-        Counter("blocks_translated", "blocks translated"),
-        Counter("guest_code_bytes", "guest code translated", has_rate=False, show=format_bytes),
-        Counter("blocks_linked", "jumps chained"),
-        Counter("blocks_unlinked", "chains cut"),
-        Counter("blocks_dropped", "blocks dropped"),
-        Counter("indirect_misses", "indirect jumps looked up"),
-        Counter("returns_mispredicted", "returns not predicted"),
-    ),
-    "code cache": (
-        _bytes("code_cache_bytes", "size"),
-        _bytes("code_cache_used", "used"),
-        Counter("code_cache_evictions", "evictions"),
-    ),
-    "exits of translated code": (
-        Counter("exits_signal", "for a signal or timer"),
-        Counter("exits_cold", "to code not translated"),
-        Counter("exits_interpret", "to one instruction's interpreter"),
-        Counter("exits_fault", "for a fault"),
-        Counter("exits_device", "for a device"),
+        Counter("translated_entries", "entries from the interpreter"),
+        Counter("interpreted_from_translated", "instructions interpreted inside"),
+        Counter("links", "exits linked to blocks"),
+        Counter("translated_blocks", "blocks translated"),
+        Counter("blocks_stale", "blocks dropped, stored to"),
+        Counter("blocks_evicted", "blocks dropped for room"),
+        _state("blocks_held", "blocks held"),
+        _state("translated_bytes", "guest code translated", format_bytes),
+        _state("code_bytes", "host code it became", format_bytes),
+        _state("translation_ns", "time for that", _seconds),
     ),
     "machine": (
-        _bytes("ram_bytes", "RAM"),
-        Counter("samples_lost", "samples of too many places", has_rate=False),
+        _state("ram_bytes", "RAM", format_bytes),
+        _state("samples_lost", "samples without room"),
     ),
 }
 
