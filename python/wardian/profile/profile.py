@@ -21,7 +21,7 @@ Place = tuple[int, bool, bool]
 
 @dataclass(frozen=True, slots=True)
 class HotBlock:
-    """A block of guest code and how often it was about to run when a vCPU was looked at."""
+    """A block of guest code and how often a vCPU was found at it."""
 
     rip: int
     user: bool
