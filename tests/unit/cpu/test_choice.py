@@ -44,20 +44,21 @@ def test_kvm_without_vmx_or_svm_is_not_hardware() -> None:
     assert codes(fake_host(cpu_flags=plain), "kvm") == ["KVM_IS_PVM", "KVM_NOT_BUILT"]
 
 
-def test_the_interpreter_needs_its_core_and_an_x86_host_of_some_age() -> None:
-    assert codes(fake_host(), "interpret") == []
-    assert codes(fake_host(core=CoreFacts(None, "gone")), "interpret") == ["CORE_MISSING"]
-    assert codes(fake_host(cpu_flags=frozenset({"sse2"})), "interpret") == ["CPU_TOO_OLD"]
+@pytest.mark.parametrize("engine", ["translate", "interpret"])
+def test_our_own_engines_need_the_core_and_an_x86_host_of_some_age(engine: str) -> None:
+    assert codes(fake_host(), engine) == []
+    assert codes(fake_host(core=CoreFacts(None, "gone")), engine) == ["CORE_MISSING"]
+    assert codes(fake_host(cpu_flags=frozenset({"sse2"})), engine) == ["CPU_TOO_OLD"]
     arm = fake_host(machine="aarch64")
-    assert codes(arm, "interpret") == ["HOST_NOT_X86_64"]
+    assert codes(arm, engine) == ["HOST_NOT_X86_64"]
     assert codes(arm, "kvm")[0] == "HOST_NOT_X86_64"
 
 
 def test_auto_takes_the_first_that_runs_and_says_why() -> None:
     host = fake_host()
-    assert choose_engine("auto", host) == "interpret"
+    assert choose_engine("auto", host) == "translate"
     engine, why = explain_choice(judge_engines(host))
-    assert engine == "interpret"
+    assert engine == "translate"
     assert "KVM_NOT_BUILT" in why
 
 
@@ -70,11 +71,12 @@ def test_auto_without_any_engine_is_the_hosts_fault() -> None:
 
 
 def test_naming_an_engine() -> None:
-    assert choose_engine("interpret", fake_host()) == "interpret"
+    for engine in ("interpret", "translate", "translate-at-once"):
+        assert choose_engine(engine, fake_host()) == engine
     with pytest.raises(CallerError) as refused:
         choose_engine("kvm", fake_host(kvm=KvmFacts("EACCES", None, False)))
     assert refused.value.code == "KVM_NO_PERMISSION"
     with pytest.raises(CallerError) as unknown:
         choose_engine("warp", fake_host())
     assert unknown.value.code == "SPEC_ENGINE"
-    assert "auto, kvm and interpret" in str(unknown.value)
+    assert "auto, kvm, translate and interpret" in str(unknown.value)

@@ -449,7 +449,7 @@ def test_a_board_has_its_cpu_model_memory_and_boot_state(make_machine: MakeMachi
     with make_machine(spin, vms=vms) as machine:
         assert "Multiboot" in machine.description
         vm = vms[0]
-        assert vm.engine == "interpret"
+        assert vm.engine == "translate"
         assert [len(memory) for memory in vm.ram.values()] == [4 << 20]
         assert vm.read_ram(0xE0000, 8) == b"RSD PTR "
         assert any(leaf == 1 for leaf, *_ in vm.cpuid)

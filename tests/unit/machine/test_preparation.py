@@ -28,7 +28,7 @@ def test_a_spec_that_can_run(kernel: Path, tmp_path: Path) -> None:
     initrd = tmp_path / "initrd"
     initrd.write_bytes(b"disk")
     preparation = prepare(MachineSpec(kernel=kernel, initrd=initrd), fake_host())
-    assert preparation.engine == "interpret"
+    assert preparation.engine == "translate"
     assert preparation.cpu_model.startswith("x86-64-v3")
     assert preparation.media.kernel == kernel.read_bytes()
     assert preparation.media.initrd == b"disk"
