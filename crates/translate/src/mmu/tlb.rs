@@ -17,6 +17,8 @@ use crate::cpu::{Cpu, cr, flags};
 const DATA_ENTRIES: usize = 4096;
 /// Entries per code table.
 const CODE_ENTRIES: usize = 512;
+/// Page tables remembered.
+const DIRECTORIES: usize = 64;
 /// Address-space numbers before everything is swept once.
 const ASIDS: u64 = 0xffe;
 /// A tag no address has: its low bits are no address-space number.
@@ -72,6 +74,25 @@ const EMPTY_CODE: CodeEntry = CodeEntry {
     global: false,
 };
 
+/// Where the page table of a 2 MiB region is: a paging-structure cache (Intel SDM vol. 3, 4.10.3).
+#[derive(Clone, Copy)]
+pub(crate) struct Directory {
+    tag: u64,
+    /// Guest-physical address of the page table.
+    pub(crate) table: u64,
+    /// R/W and U/S as combined down to it.
+    pub(crate) rights: u64,
+    /// NX likewise.
+    pub(crate) forbid: u64,
+}
+
+const NO_DIRECTORY: Directory = Directory {
+    tag: NO_TAG,
+    table: 0,
+    rights: 0,
+    forbid: 0,
+};
+
 /// What a guest asked to be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalidate {
@@ -97,6 +118,7 @@ pub struct Tlb {
     /// Span of pages cached from large mappings: INVLPG anywhere in it forgets everything, since one
     /// large page is cached as many small ones.
     large: Option<(u64, u64)>,
+    directories: [Directory; DIRECTORIES],
     fills: u64,
     flushes: u64,
 }
@@ -121,6 +143,7 @@ impl Default for Tlb {
             next_asid: 2,
             pcid_asid: Box::new([0; 4096]),
             large: None,
+            directories: [NO_DIRECTORY; DIRECTORIES],
             fills: 0,
             flushes: 0,
         }
@@ -166,6 +189,27 @@ impl Tlb {
         self.code[usize::from(user)][(gva >> 12) as usize % CODE_ENTRIES] = entry;
     }
 
+    /// The page table that maps `gva` in the current address space, if it is remembered.
+    #[inline]
+    pub(crate) fn directory(&self, gva: u64) -> Option<&Directory> {
+        let directory = &self.directories[(gva >> 21) as usize % DIRECTORIES];
+        (directory.tag == self.directory_tag(gva)).then_some(directory)
+    }
+
+    /// Remembers the page table that maps `gva`.
+    pub(crate) fn fill_directory(&mut self, gva: u64, table: u64, rights: u64, forbid: u64) {
+        self.directories[(gva >> 21) as usize % DIRECTORIES] = Directory {
+            tag: self.directory_tag(gva),
+            table,
+            rights,
+            forbid,
+        };
+    }
+
+    fn directory_tag(&self, gva: u64) -> u64 {
+        gva & !0x1f_ffff | self.asid
+    }
+
     fn note_fill(&mut self, gva: u64, large: bool) {
         self.fills += 1;
         if large {
@@ -184,6 +228,8 @@ impl Tlb {
                 {
                     return self.invalidate(Invalidate::All, pcid);
                 }
+                // INVLPG forgets every cached path (4.10.4.1).
+                self.directories = [NO_DIRECTORY; DIRECTORIES];
                 for table in self.data.iter_mut() {
                     table[(gva >> 12) as usize % DATA_ENTRIES] = EMPTY_DATA;
                 }
@@ -221,6 +267,7 @@ impl Tlb {
                     .for_each(|table| table.fill(EMPTY_CODE));
                 self.pcid_asid.fill(0);
                 self.large = None;
+                self.directories = [NO_DIRECTORY; DIRECTORIES];
                 self.next_asid = 1;
             }
             asid = self.next_asid;

@@ -187,7 +187,13 @@ impl Cpu {
         let mut next = self.cr3 & address;
         let mut rights = RW | US;
         let mut forbid = 0;
-        for shift in [39, 30, 21, 12] {
+        let mut levels: &[u32] = &[39, 30, 21, 12];
+        if let Some(directory) = self.tlb.directory(gva) {
+            (next, rights, forbid) = (directory.table, directory.rights, directory.forbid);
+            levels = &[12];
+        }
+        let mut directory = (next, rights, forbid);
+        for &shift in levels {
             let at = next | (gva >> shift & 0x1ff) << 3;
             let entry = self.load_entry::<u64>(at);
             if entry & P == 0 {
@@ -209,9 +215,16 @@ impl Cpu {
             path.push(at, entry);
             if leaf {
                 let mapping = Mapping::of_leaf(gva, entry, shift, address, rights, forbid);
-                return self.finish::<u64>(table, mapping, intent, &path);
+                let mapping = self.finish::<u64>(table, mapping, intent, &path)?;
+                if shift == 12 {
+                    // The path above is accessed and present: it may be cached (4.10.3).
+                    let (table, rights, forbid) = directory;
+                    self.tlb.fill_directory(gva, table, rights, forbid);
+                }
+                return Ok(mapping);
             }
             next = entry & address;
+            directory = (next, rights, forbid);
         }
         Err(code::RESERVED | code::PRESENT)
     }

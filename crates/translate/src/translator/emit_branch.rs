@@ -46,20 +46,8 @@ impl Emitter<'_> {
     /// Leaves the block for `target`.
     fn exit_to(&mut self, from: u64, target: u64, flags_are_live: bool) {
         let live = flags_are_live && self.flags_in_eflags() && !self.flags_saved();
+        let backward = target <= from;
         let mut to_stub = Vec::new();
-        if target <= from {
-            // Loops go backwards somewhere: there the vCPU looks whether somebody wants it.
-            self.asm.load(reg::RCX, native::attention());
-            if live {
-                self.asm.load32(reg::RCX, Mem::at(reg::RCX, 0));
-                let asm = &mut *self.asm;
-                asm.bytes(&[0xe3, 5]); // jrcxz over the jump
-                to_stub.push(asm.jmp_later());
-            } else {
-                self.asm.cmp32_zero(Mem::at(reg::RCX, 0));
-                to_stub.push(self.asm.jcc_later(cc::NE));
-            }
-        }
         let mut view = None;
         if !same_page(from, target) {
             let user = self.table == Table::User;
@@ -69,9 +57,8 @@ impl Emitter<'_> {
                 self.asm
                     .rm(true, &[0x8d], reg::RCX, Mem::at(reg::RCX, i32::MIN));
                 view = Some((self.before(4), true));
-                let asm = &mut *self.asm;
-                asm.bytes(&[0xe3, 5]);
-                to_stub.push(asm.jmp_later());
+                self.asm.bytes(&[0xe3, 5]); // jrcxz over the jump
+                to_stub.push(self.asm.jmp_later());
             } else {
                 self.asm.rm(false, &[0x81], 7, slot);
                 self.asm.imm32(-1);
@@ -79,7 +66,22 @@ impl Emitter<'_> {
                 to_stub.push(self.asm.jcc_later(cc::NE));
             }
         }
-        let jump = self.asm.jmp_later();
+        // Loops go backwards somewhere: there the vCPU looks whether somebody wants it.
+        let jump = if backward && live {
+            self.asm.load(reg::RCX, native::attention());
+            self.asm.load32(reg::RCX, Mem::at(reg::RCX, 0));
+            self.asm.bytes(&[0xe3, 5]);
+            to_stub.push(self.asm.jmp_later());
+            self.asm.jmp_later()
+        } else if backward {
+            self.asm.load(reg::RCX, native::attention());
+            self.asm.cmp32_zero(Mem::at(reg::RCX, 0));
+            let jump = self.asm.jcc_later(cc::E);
+            to_stub.push(self.asm.jmp_later());
+            jump
+        } else {
+            self.asm.jmp_later()
+        };
         let unlinked = self.link(jump, target, live, view);
         for pending in to_stub {
             self.asm.bind(pending, unlinked);

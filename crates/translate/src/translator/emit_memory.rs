@@ -135,12 +135,9 @@ impl Emitter<'_> {
             return Checked { site, hint: None };
         };
         self.product.sites[site].hint = hint.offset;
-        let last = 4096 - size as i32;
         let retry = self.asm.here();
         self.asm.rm(true, &[0x33], reg::RCX, hint.tag()); // xor: the offset in the page
-        self.asm.cmp_imm(reg::RCX, last);
-        let elsewhere = self.asm.jcc_later(cc::A);
-        let unaligned = self.unaligned(align);
+        let elsewhere = self.outside(size, align);
         self.asm.rm(true, &[0x03], reg::RCX, hint.host()); // add
         self.asm.set_cold(true);
         let here = self.asm.here();
@@ -148,9 +145,11 @@ impl Emitter<'_> {
         self.asm.rm(true, &[0x33], reg::RCX, hint.tag()); // the address again
         self.asm.mov32(reg::RAX, reg::RCX);
         self.asm.bytes(&[0x25]); // and eax
-        self.asm.imm32(0xfff);
-        self.asm.cmp_imm(reg::RAX, last);
-        let crosses = self.asm.jcc_later(cc::A);
+        self.asm
+            .imm32(if align > 1 { align as i32 - 1 } else { 0xfff });
+        self.asm
+            .cmp_imm(reg::RAX, if align > 1 { 0 } else { 4096 - size as i32 });
+        let refused = self.asm.jcc_later(cc::A);
         self.asm.constant(reg::RAX, hint.offset as u64);
         let refill = match want {
             Want::Load => self.stubs.refill_load[self.table as usize],
@@ -159,14 +158,8 @@ impl Emitter<'_> {
         self.asm.call(refill);
         self.asm.jcc(cc::AE, retry);
         let here = self.asm.here();
-        self.asm.bind(crosses, here);
+        self.asm.bind(refused, here);
         self.enter_stub(site, self.stubs.missed);
-        if let Some(unaligned) = unaligned {
-            let here = self.asm.here();
-            self.asm.bind(unaligned, here);
-            self.asm.rm(true, &[0x33], reg::RCX, hint.tag());
-            self.enter_stub(site, self.stubs.missed);
-        }
         self.asm.set_cold(false);
         Checked {
             site,
@@ -186,28 +179,27 @@ impl Emitter<'_> {
         self.asm.bytes(&[0x25]); // and eax, MASK
         self.asm.imm32(MASK);
         self.asm.rm(true, &[0x33], reg::RCX, Mem::table(tag)); // xor: the offset in the page
-        self.asm.cmp_imm(reg::RCX, 4096 - size as i32);
-        let missed = self.asm.jcc_later(cc::A);
-        let unaligned = self.unaligned(align);
+        let missed = self.outside(size, align);
         self.asm
             .rm(true, &[0x03], reg::RCX, Mem::table(self.tlb.host)); // add
         self.asm.set_cold(true);
         let here = self.asm.here();
         self.asm.bind(missed, here);
-        if let Some(unaligned) = unaligned {
-            self.asm.bind(unaligned, here);
-        }
         self.asm.rm(true, &[0x33], reg::RCX, Mem::table(tag)); // the address again
         self.enter_stub(site, self.stubs.missed);
         self.asm.set_cold(false);
     }
 
-    /// A jump for offsets in RCX that are no multiple of `align`.
-    fn unaligned(&mut self, align: usize) -> Option<Pending> {
-        (align > 1).then(|| {
-            self.asm.bytes(&[0xf6, 0xc1, (align - 1) as u8]); // test cl
-            self.asm.jcc_later(cc::NE)
-        })
+    /// A jump for offsets in RCX at which `size` bytes do not fit in the page, or that are no
+    /// multiple of `align`. What is aligned to its size crosses no page.
+    fn outside(&mut self, size: usize, align: usize) -> Pending {
+        if align > 1 {
+            self.asm.bytes(&[0x48, 0xf7, 0xc1]); // test rcx, imm32 sign-extended
+            self.asm.imm32(!0xfff | (align as i32 - 1));
+            return self.asm.jcc_later(cc::NE);
+        }
+        self.asm.cmp_imm(reg::RCX, 4096 - size as i32);
+        self.asm.jcc_later(cc::A)
     }
 
     /// Before a store: sees to it that the address of the page's watch byte can still be found

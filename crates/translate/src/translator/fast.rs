@@ -11,7 +11,7 @@ use crate::cpu::Cpu;
 use crate::mmu::tlb::Table;
 
 /// Entries of a TLB table.
-pub(super) const TLB_ENTRIES: usize = 4096;
+pub(super) const TLB_ENTRIES: usize = 1 << 14;
 /// Entries of a branch table.
 pub(super) const BRANCH_ENTRIES: usize = 1 << 14;
 /// Slots of page views.
@@ -21,7 +21,7 @@ pub(super) const TABLES: usize = 3;
 /// Hints remembered one by one.
 pub(super) const HINT_LOG: usize = 4096;
 /// Slots remembered one by one; with more, a wipe sweeps the whole table.
-const LOG: usize = 512;
+const LOG: usize = 2048;
 
 /// One page for loads and stores of translated code.
 ///

@@ -14,9 +14,10 @@ use crate::mmu::tlb::Table;
 pub struct Native {
     /// Arithmetic flags while they are not in the host's EFLAGS: AH as LAHF gives it, AL = OF.
     pub(super) flags: u32,
-    /// The vector registers are in `Cpu::vectors`, not in the host's registers.
+    /// 0: the guest's vector registers are in the host's; 1: in `Cpu::vectors`.
     pub(super) vectors_away: u8,
-    /// They were in the host's registers when a stub was entered, and go back there.
+    /// 0: they stay where they are on resumption; 1: they are loaded from `Cpu::vectors`; 2: from
+    /// `spill`.
     pub(super) reload: u8,
     /// Saved across an instruction by translated code.
     pub(super) scratch: [u64; 3],
@@ -36,7 +37,14 @@ pub struct Native {
     pub(super) attention: *const u32,
     /// The host's MXCSR.
     pub(super) host_mxcsr: u32,
+    /// The host's vector registers while the dispatcher runs, until it is known whether they have to
+    /// go to `Cpu::vectors`.
+    pub(super) spill: Spill,
 }
+
+/// Sixteen vector registers.
+#[repr(C, align(32))]
+pub(super) struct Spill(pub(super) [[u8; 32]; 16]);
 
 impl Default for Native {
     fn default() -> Self {
@@ -53,6 +61,7 @@ impl Default for Native {
             host_rsp: 0,
             attention: std::ptr::null(),
             host_mxcsr: 0x1f80,
+            spill: Spill([[0; 32]; 16]),
         }
     }
 }
@@ -77,6 +86,11 @@ native_field! {
     host_rsp: host_rsp;
     attention: attention;
     host_mxcsr: host_mxcsr;
+}
+
+/// Where a vector register is spilled.
+pub(super) fn spill(register: usize) -> Mem {
+    Mem::cpu((offset_of!(Cpu, native) + offset_of!(Native, spill) + 32 * register) as i32)
 }
 
 /// A scratch slot.

@@ -14,6 +14,7 @@ use crate::cpu::exception::StopReason;
 use crate::cpu::flags::Flags;
 use crate::cpu::registers::{RIP, RSP};
 use crate::cpu::{Cpu, flags};
+use crate::hostexec::GUEST_MXCSR_MASK;
 use crate::mmu::canonical;
 use crate::mmu::walk::Intent;
 use wardian_engine::contract::VmExit;
@@ -38,7 +39,8 @@ pub(super) unsafe extern "sysv64" fn missed(cpu: *mut Cpu, address: u64, id: u64
     if (address & 0xfff) + u64::from(site.size) <= 4096 && cpu.fill_fast(address, store) {
         return cpu.cache().address(site.retry);
     }
-    cpu.interpret_site(id)
+    let host = cpu.interpret_site(id);
+    cpu.going_to(host)
 }
 
 /// An instruction for the interpreter.
@@ -48,7 +50,8 @@ pub(super) unsafe extern "sysv64" fn missed(cpu: *mut Cpu, address: u64, id: u64
 pub(super) unsafe extern "sysv64" fn interpret(cpu: *mut Cpu, _: u64, id: u64) -> u64 {
     // SAFETY: as in `missed`.
     let cpu = unsafe { &mut *cpu };
-    cpu.interpret_site(id)
+    let host = cpu.interpret_site(id);
+    cpu.going_to(host)
 }
 
 /// A store went to a page of code; `place` is its host address, or 0 if that is not known.
@@ -66,11 +69,12 @@ pub(super) unsafe extern "sysv64" fn stored_to_code(cpu: *mut Cpu, place: u64, i
     };
     cpu.board.ram.stored_to_code(watch, offset, length);
     if !site.complete {
-        return cpu.interpret_site(id);
+        let host = cpu.interpret_site(id);
+        return cpu.going_to(host);
     }
     cpu.take_flags();
     cpu.regs[RIP] = site.next;
-    LEAVE
+    cpu.going_to(LEAVE)
 }
 
 /// An exit that is not linked, or that somebody's signal keeps from being taken.
@@ -84,11 +88,11 @@ pub(super) unsafe extern "sysv64" fn exit(cpu: *mut Cpu, _: u64, id: u64) -> u64
     let target = cpu.cache().exit_target(id);
     cpu.regs[RIP] = target;
     if cpu.signal.pending() != 0 || cpu.events != 0 || cpu.single_block {
-        return LEAVE;
+        return cpu.going_to(LEAVE);
     }
     let mode = cpu.cache().exit_mode(id);
     let Some(number) = cpu.find_translation(target, mode) else {
-        return LEAVE;
+        return cpu.going_to(LEAVE);
     };
     cpu.cache_mut().link(id, number);
     cpu.cache().entry(number)
@@ -107,10 +111,12 @@ pub(super) unsafe extern "sysv64" fn branch_missed(cpu: *mut Cpu, target: u64, _
         let id = u64::from(cpu.native.branch);
         let site = cpu.cache().site(id);
         cpu.regs[RSP] = cpu.regs[RSP].wrapping_add_signed(i64::from(site.undo));
-        return cpu.interpret_site(id);
+        let host = cpu.interpret_site(id);
+        return cpu.going_to(host);
     }
     cpu.regs[RIP] = target;
-    cpu.dispatch()
+    let host = cpu.dispatch();
+    cpu.going_to(host)
 }
 
 impl Cpu {
@@ -148,6 +154,34 @@ impl Cpu {
     fn give_flags(&mut self) {
         let bits = self.flags.bits();
         self.native.flags = ((bits & 0xff) << 8 | bits >> 11 & 1) as u32;
+    }
+
+    /// To be called with what a stub's function returns: outside translated code the vector registers
+    /// are in memory.
+    fn going_to(&mut self, host: u64) -> u64 {
+        if host == LEAVE {
+            self.settle_vectors();
+        }
+        host
+    }
+
+    /// Moves vector registers that were spilled to where the interpreter has them.
+    fn settle_vectors(&mut self) {
+        if self.native.reload != 2 {
+            return;
+        }
+        for (n, bytes) in self.native.spill.0.iter().enumerate() {
+            self.vectors.set_ymm(n, *bytes);
+        }
+        let mut mxcsr = 0u32;
+        // SAFETY: both instructions only move MXCSR; the value loaded is one the host had.
+        unsafe {
+            core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack));
+            core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const self.native.host_mxcsr, options(nostack));
+        }
+        self.vectors.set_mxcsr(mxcsr & GUEST_MXCSR_MASK);
+        self.native.vectors_away = 1;
+        self.native.reload = 1;
     }
 
     /// Decides what becomes of a hint whose patience is at its end.
@@ -210,6 +244,7 @@ impl Cpu {
     /// Runs the instruction of a site in the interpreter and goes on behind it.
     fn interpret_site(&mut self, id: u64) -> u64 {
         let site = self.cache().site(id);
+        self.settle_vectors();
         self.take_flags();
         self.regs[RIP] = site.rip;
         let mode = self.translation_mode();

@@ -1,7 +1,7 @@
 //! The code every translation shares: entering and leaving, and the calls into the dispatcher.
 //!
 //! A site that needs the dispatcher pushes its number and jumps to a stub. The stub puts the guest's
-//! registers back into the vCPU, saves the vector registers if they are loaded, switches to the
+//! registers back into the vCPU, spills the vector registers if they are loaded, switches to the
 //! thread's own stack and calls a function of [`super::runtime`]. That returns the host address to
 //! go on at, or 0 to leave.
 
@@ -11,7 +11,7 @@ use iced_x86::{Code, Encoder, Instruction, MemoryOperand, Register};
 
 use super::fast::{Fast, HINT_LOG, TLB_ENTRIES};
 use super::hints::Hint;
-use super::host::{Asm, HELD, Mem, cc, reg};
+use super::host::{Asm, HELD, Mem, Target, cc, reg};
 use super::native::{self, TlbFields};
 use super::runtime;
 use crate::hostexec::{MXCSR_OFFSET, VECTOR_HIGH_OFFSET, VECTOR_LOW_OFFSET};
@@ -57,15 +57,21 @@ pub(super) fn assemble(asm: &mut Asm, base: u32) -> Stubs {
     load_vectors(asm, 8, avx);
     asm.bytes(&[0xc3]);
 
-    let save = at(asm);
-    save_vectors(asm, avx);
-
-    let resume = at(asm);
-    asm.cmp8_zero(native::reload());
-    let skip = asm.jcc_later(cc::E);
+    // Below it goes on at `resume` with what is left to load.
+    let from_spill = at(asm);
+    move_spill(asm, avx, true);
+    let loaded = asm.jmp_later();
+    let from_memory = at(asm);
     load_vectors(asm, 0, avx);
+    let also_loaded = asm.jmp_later();
+    let resume = at(asm);
+    asm.load8(reg::RAX, native::reload());
+    asm.cmp_imm(reg::RAX, 1);
+    asm.jcc(cc::A, Target::Code(from_spill));
+    asm.jcc(cc::E, Target::Code(from_memory));
     let here = asm.here();
-    asm.bind(skip, here);
+    asm.bind(loaded, here);
+    asm.bind(also_loaded, here);
     for (guest, host) in HELD {
         asm.load(host, native::register(guest));
     }
@@ -84,7 +90,7 @@ pub(super) fn assemble(asm: &mut Asm, base: u32) -> Stubs {
     asm.bytes(&[0x48, 0x83, 0xec, 8]); // sub rsp, 8: aligned for calls
     asm.store(Mem::at(reg::RDI, native::host_rsp().disp), reg::RSP);
     asm.mov(reg::RSP, reg::RDI);
-    asm.jmp(super::host::Target::Code(resume));
+    asm.jmp(Target::Code(resume));
 
     let leave = at(asm);
     asm.load(reg::RSP, native::host_rsp());
@@ -104,8 +110,8 @@ pub(super) fn assemble(asm: &mut Asm, base: u32) -> Stubs {
         asm.store8_imm(native::reload(), 0);
         asm.cmp8_zero(native::vectors_away());
         let skip = asm.jcc_later(cc::NE);
-        asm.call(save);
-        asm.store8_imm(native::reload(), 1);
+        move_spill(asm, avx, false);
+        asm.store8_imm(native::reload(), 2);
         let here = asm.here();
         asm.bind(skip, here);
         asm.mov(reg::RBX, reg::RSP);
@@ -118,8 +124,8 @@ pub(super) fn assemble(asm: &mut Asm, base: u32) -> Stubs {
         asm.mov(reg::RSP, reg::RBX);
         asm.store(native::resume(), reg::RAX);
         asm.rr(true, &[0x85], reg::RAX, reg::RAX); // test
-        asm.jcc(cc::NE, super::host::Target::Code(resume));
-        asm.jmp(super::host::Target::Code(leave));
+        asm.jcc(cc::NE, Target::Code(resume));
+        asm.jmp(Target::Code(leave));
     };
     // Before the pop the vCPU is 8 bytes further away.
     let pushed = |mem: Mem| Mem {
@@ -309,41 +315,25 @@ fn load_vectors(asm: &mut Asm, pushed: i32, avx: bool) {
     asm.store8_imm(behind(native::vectors_away()), 0);
 }
 
-/// Saves the registers and MXCSR, gives the host its own MXCSR back, and returns. Changes RCX.
-fn save_vectors(asm: &mut Asm, avx: bool) {
-    let behind = |mem: Mem| Mem {
-        disp: mem.disp + 8,
-        ..mem
-    };
-    asm.load(reg::RCX, behind(native::vectors()));
-    for (xmm, ymm, low, high) in vector_moves(avx) {
+/// Saves the registers in the spill area, or loads them from it.
+fn move_spill(asm: &mut Asm, avx: bool, load: bool) {
+    for n in 0..16 {
+        let (register, place) = (n as u8, native::spill(n));
+        let rex = (register >> 3) << 2;
+        let opcode = if load { 0x10 } else { 0x11 };
         if avx {
-            encode(
-                asm,
-                Instruction::with2(Code::VEX_Vmovups_xmmm128_xmm, rcx(low), xmm).expect("fits"),
-            );
-            encode(
-                asm,
-                Instruction::with3(Code::VEX_Vextractf128_xmmm128_ymm_imm8, rcx(high), ymm, 1)
-                    .expect("fits"),
-            );
+            // vmovups ymm: VEX.256.0F, the register's fourth bit inverted.
+            asm.bytes(&[0xc5, 0x7c | (if rex == 0 { 0x80 } else { 0 }), opcode]);
         } else {
-            encode(
-                asm,
-                Instruction::with2(Code::Movups_xmmm128_xmm, rcx(low), xmm).expect("fits"),
-            );
+            if rex != 0 {
+                asm.bytes(&[0x40 | rex]);
+            }
+            asm.bytes(&[0x0f, opcode]);
         }
+        asm.bytes(&[0x84 | (register & 7) << 3, 0x24]); // [rsp + disp32]
+        asm.imm32(place.disp);
     }
-    if avx {
+    if avx && !load {
         asm.bytes(&[0xc5, 0xf8, 0x77]); // vzeroupper
     }
-    asm.rm(
-        false,
-        &[0x0f, 0xae],
-        3,
-        Mem::at(reg::RCX, MXCSR_OFFSET as i32),
-    ); // stmxcsr
-    asm.rm(false, &[0x0f, 0xae], 2, behind(native::host_mxcsr())); // ldmxcsr
-    asm.store8_imm(behind(native::vectors_away()), 1);
-    asm.bytes(&[0xc3]);
 }
