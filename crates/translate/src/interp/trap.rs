@@ -42,8 +42,12 @@ fn int(cpu: &mut Cpu, op: &Op) -> Exec {
     cpu.software_interrupt(op.imm as u8)
 }
 
-/// INT1 is delivered as a trap without the privilege check of INT n.
+/// INT1 is delivered as a trap without the privilege check of INT n. A breakpoint that MOV SS hit
+/// before it is dropped (tools/testing/selftests/x86/mov_ss_trap.c in Linux): taken by the first
+/// instruction of the handler, it would overwrite the frame that the handler returns by.
 fn int1(cpu: &mut Cpu, _: &Op) -> Exec {
+    cpu.pending_dr6 = 0;
+    cpu.events &= !event::DEBUG_TRAP;
     cpu.deliver_exception(Exception {
         vector: vector::DB,
         error: None,
@@ -287,11 +291,14 @@ impl Cpu {
         Ok(stack)
     }
 
-    /// After a return to an outer level: data segments it may not use become null.
+    /// After a return to an outer level: data segments it may not use become null, and null
+    /// selectors lose their RPL; the bases of null segments stay.
     pub(super) fn drop_inner_segments(&mut self) {
         for which in [index::ES, index::DS, index::FS, index::GS] {
             let segment = self.seg[which];
-            if !segment.unusable() && !segment.conforming() && segment.dpl() < self.cpl {
+            if segment.unusable() {
+                self.seg[which].selector = 0;
+            } else if !segment.conforming() && segment.dpl() < self.cpl {
                 self.set_segment(which, Segment::null(0));
             }
         }

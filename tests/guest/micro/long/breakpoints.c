@@ -2,6 +2,7 @@
 // SDM vol. 3B sections 17.2 and 17.3.
 // qemu-differs: execute: suppressed in the MOV SS shadow -- TCG has no such suppression
 // qemu-differs: is held until after the next instruction -- TCG delivers at once
+// qemu-differs: INT1 after it is the only one -- TCG delivers the watch before INT1
 // qemu-differs: GD: #DB -- TCG has no general detect
 // qemu-differs: GD: DR6.BD -- TCG has no general detect
 // qemu-differs: GD: RIP is the access -- TCG has no general detect
@@ -128,6 +129,13 @@ static void data(void)
     start = f.rip;
     check("a watch hit by MOV SS", hit(0, ACCESS, TWO, at, &f), 0x101);
     check("is held until after the next instruction", f.rip - start, 3);
+    // INT1 drops it: taken by the first instruction of the handler, it would come in over its frame.
+    f = user(U("mov ss, [rdi]; .byte 0xf1; nop"));
+    f.rdi = at;
+    *(u16 *)at = USER_DS;
+    start = f.rip;
+    check("INT1 after it is a trap", hit(0, ACCESS, TWO, at, &f) >> 8, 1);
+    check("INT1 after it is the only one", f.rip - start, 3);
 }
 
 static void control(void)

@@ -1,5 +1,7 @@
 // IRETQ: where it can go, what it loads and what it refuses. SDM vol. 2 "IRET", 64-bit mode.
 // qemu-differs: CS with L and D -- TCG ignores D in 64-bit code descriptors
+// qemu-differs: null FS with RPL 3 becomes 0 -- TCG leaves a null FS alone; processors do not
+// qemu-differs: null GS with RPL 3 becomes 0 -- TCG leaves a null GS alone; processors do not
 #include "micro.h"
 
 #define ABSENT_CODE FREE_SEL          // 64-bit code, DPL 0, not present
@@ -112,6 +114,16 @@ static void outward(void)
     check("ES of ring 3 stays", f.rbx, USER_DS);
     check("FS of ring 0 becomes null", f.rcx, 0);
     check("GS of ring 3 stays", f.rdx, USER_DS);
+    // A null selector has no use for its RPL either, and IRET clears it; the base of GS stays.
+    code = K("mov eax, 3; mov ds, eax; mov es, eax; mov fs, eax; mov gs, eax; "
+             "push 0x23; push 0x5fe000; push 2; push 0x2b; push rdi; iretq");
+    f = kernel(code);
+    f.rdi = inner;
+    run(&f);
+    check("null DS with RPL 3 becomes 0", f.rax, 0);
+    check("null ES with RPL 3 becomes 0", f.rbx, 0);
+    check("null FS with RPL 3 becomes 0", f.rcx, 0);
+    check("null GS with RPL 3 becomes 0", f.rdx, 0);
     f = kernel(K("push 0x10; push rsp; push 2; push 8; lea rax, [rip+1f]; push rax; "
                  "mov ebx, 0x12345678; iretq; 1: mov rax, rsp"));
     u64 rsp = f.rsp;
