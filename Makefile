@@ -13,7 +13,7 @@ unexport CMD
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo guest build test lint format typecheck pytest cargo-test bench boots stress selftests \
-	fuzz-cpu fuzz-boot fuzz-bus fuzz-plant fuzz-streams clean
+	fuzz-cpu fuzz-blocks fuzz-boot fuzz-bus fuzz-plant fuzz-streams clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,10 @@ selftests: ## Linux's own x86 selftests in a guest; ARGS="--help" lists options
 fuzz-cpu: ## one instruction at a time, host CPU against interpreter; ARGS="--help" lists options
 	@$(PYTHON) -m tools.setup checks
 	cargo run --quiet --release -p wardian-fuzz-cpu -- $(ARGS)
+
+fuzz-blocks: ## blocks of instructions, host CPU against translator; ARGS="--help" lists options
+	@$(PYTHON) -m tools.setup checks
+	cargo run --quiet --release -p wardian-fuzz-cpu -- --blocks --engine translate $(ARGS)
 
 fuzz-plant: ## plant ten wrong semantics in copies of the interpreter; fuzz-cpu must catch each
 	@$(PYTHON) -m tools.setup checks

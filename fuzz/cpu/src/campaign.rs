@@ -7,15 +7,20 @@ use std::time::{Duration, Instant};
 
 use iced_x86::Code;
 
+use crate::arena::MakeSubject;
+use crate::block::{self, BlockDuel, BlockGenerator};
 use crate::compare::Parts;
-use crate::duel::{Duel, MakeSubject, Verdict};
+use crate::contest::{Contest, Verdict};
+use crate::duel::Duel;
 use crate::generate::{EPOCH, Generator};
 use crate::state::Mode;
 
 /// How long a worker may stand on one case before it counts as hung.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// A worker's exit status when the host side or the subject cannot be made.
 const SETUP_FAILED: i32 = 71;
+/// What is said of a worker that ended where no case was running.
+pub(crate) const OUTSIDE: &str = "(outside a case)\n";
 const PROGRESS: Duration = Duration::from_secs(5);
 const CODES: usize = 5248;
 const EXAMPLES_LEN: usize = 4 << 20;
@@ -39,6 +44,54 @@ pub struct Plan {
     pub only: Option<String>,
     /// CPU mode of all cases.
     pub mode: Mode,
+    /// Blocks of instructions in place of single ones; 64-bit mode only.
+    pub blocks: bool,
+}
+
+impl Plan {
+    /// What runs the plan's cases in this process.
+    ///
+    /// # Errors
+    /// When the host side or the subject cannot be set up.
+    pub fn contest(&self, make: &MakeSubject) -> io::Result<Box<dyn Contest>> {
+        let only = self.only.as_deref();
+        Ok(if self.blocks {
+            Box::new(BlockDuel::new(BlockGenerator::new(self.seed, only), make)?)
+        } else {
+            let generator = Generator::new(self.seed, self.mode, only);
+            Box::new(Duel::new(generator, self.mode, make)?)
+        })
+    }
+
+    /// Case `index` as text.
+    pub fn text(&self, index: u64) -> String {
+        let only = self.only.as_deref();
+        if self.blocks {
+            let mut generator = BlockGenerator::new(self.seed, only);
+            generator.start_epoch(index);
+            let generated = generator.case(index);
+            return generated.map_or(String::new(), |generated| generated.text());
+        }
+        let mut generator = Generator::new(self.seed, self.mode, only);
+        generator.start_epoch(index);
+        generator
+            .case(index)
+            .map_or(String::new(), |generated| generated.text())
+    }
+
+    /// The form that a case which ended its worker is filed under, and the case as text; `None` if
+    /// nobody is to blame.
+    fn describe(&self, index: u64, make: &MakeSubject) -> io::Result<Option<(Code, String)>> {
+        if self.blocks {
+            return block::describe(self.seed, self.only.as_deref(), index, make);
+        }
+        let mut generator = Generator::new(self.seed, self.mode, self.only.as_deref());
+        generator.start_epoch(index);
+        let Some(generated) = generator.case(index) else {
+            return Ok(Some((Code::INVALID, OUTSIDE.into())));
+        };
+        Ok(Some((generated.instruction.code(), generated.text())))
+    }
 }
 
 /// Totals and examples.
@@ -50,11 +103,13 @@ pub struct Summary {
     pub faulted: u64,
     /// Case numbers that drew nothing.
     pub skipped: u64,
+    /// Cases that ran and differed in a way that nobody is to blame for.
+    pub left: u64,
     /// Cases that differed, worker crashes and hangs included.
     pub differed: u64,
     /// Those that ended in each exception.
     pub by_vector: [u64; 32],
-    /// Cases for each form that occurred.
+    /// How often each form ran, of those that occurred.
     pub by_code: BTreeMap<u16, u32>,
     /// Differences for each form.
     pub differed_by_code: BTreeMap<u16, u32>,
@@ -82,6 +137,7 @@ struct Shared {
     cases: AtomicU64,
     faulted: AtomicU64,
     skipped: AtomicU64,
+    left: AtomicU64,
     differed: AtomicU64,
     stop: AtomicU64,
     examples_len: AtomicUsize,
@@ -137,7 +193,7 @@ pub fn run(plan: &Plan, make: &MakeSubject) -> io::Result<Summary> {
         }
         if Instant::now() >= next_progress {
             progress(&workers, started);
-            next_progress += PROGRESS;
+            next_progress = Instant::now() + PROGRESS;
         }
     }
     Ok(summarise(workers))
@@ -188,28 +244,27 @@ fn restart(
     how: &str,
 ) -> io::Result<()> {
     const CRASHES_LIMIT: usize = 50;
-    let mut generator = Generator::new(plan.seed, plan.mode, plan.only.as_deref());
-    generator.start_epoch(index);
-    let (code, text) = match generator.case(index) {
-        Some(generated) => (
-            generated.instruction.code() as u16,
-            crate::report::disassembly(&generated.instruction, &generated.case)
-                + "\n"
-                + &crate::report::inputs(&generated.case),
-        ),
-        None => (0, "(outside a case)\n".into()),
-    };
-    let text = format!("{text}  the worker {how}\n");
-    worker.shared.differed.fetch_add(1, Relaxed);
-    worker.crashes.push(Example {
-        code,
-        parts: Parts::default(),
-        index,
-        text,
-    });
+    match plan.describe(index, make)? {
+        Some((code, text)) => {
+            worker.shared.differed.fetch_add(1, Relaxed);
+            worker.crashes.push(Example {
+                code: code as u16,
+                parts: Parts::default(),
+                index,
+                text: format!("{text}  the worker {how}\n"),
+            });
+        }
+        None => {
+            worker.shared.left.fetch_add(1, Relaxed);
+        }
+    }
     worker.process = None;
     if worker.crashes.len() < CRASHES_LIMIT {
-        worker.process = Some(start(plan, make, worker.shared, worker.job, index + 1)?);
+        let mut next = index + 1;
+        if next % EPOCH == 0 {
+            next += (plan.jobs - 1) * EPOCH;
+        }
+        worker.process = Some(start(plan, make, worker.shared, worker.job, next)?);
         worker.seen_at = Instant::now();
     }
     Ok(())
@@ -246,16 +301,15 @@ fn start(
 fn work(plan: &Plan, make: &MakeSubject, shared: &Shared, job: u64, first: u64) -> io::Result<()> {
     // SAFETY: asks the kernel to end this child with its parent.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    let generator = Generator::new(plan.seed, plan.mode, plan.only.as_deref());
-    let mut duel = Duel::new(generator, plan.mode, make)?;
+    let mut contest = plan.contest(make)?;
     let mut index = first;
     debug_assert_eq!(index / EPOCH % plan.jobs, job);
     while index < plan.cases {
-        duel.start_epoch(index)?;
+        contest.start_epoch(index)?;
         let end = ((index / EPOCH + 1) * EPOCH).min(plan.cases);
         while index < end {
             shared.current.store(index, Relaxed);
-            record(shared, index, duel.fight(index));
+            record(shared, index, contest.fight(index));
             index += 1;
         }
         if shared.stop.load(Relaxed) != 0 {
@@ -272,18 +326,24 @@ fn record(shared: &Shared, index: u64, verdict: Verdict) {
     };
     match verdict {
         Verdict::Skipped => count(&shared.skipped),
-        Verdict::Agreed { code, vector } => {
+        Verdict::Left(_) => count(&shared.left),
+        Verdict::Agreed { codes, vector } => {
             count(&shared.cases);
             if let Some(vector) = vector {
                 count(&shared.faulted);
                 count(&shared.by_vector[usize::from(vector & 31)]);
             }
-            shared.by_code[code as usize].fetch_add(1, Relaxed);
+            shared.count_forms(&codes);
         }
-        Verdict::Differed { code, parts, text } => {
+        Verdict::Differed {
+            codes,
+            code,
+            parts,
+            text,
+        } => {
             count(&shared.cases);
             count(&shared.differed);
-            shared.by_code[code as usize].fetch_add(1, Relaxed);
+            shared.count_forms(&codes);
             let before = shared.differed_by_code[code as usize].fetch_add(1, Relaxed);
             if before < EXAMPLES_PER_CODE {
                 shared.add_example(code as u16, parts, index, &text);
@@ -293,6 +353,13 @@ fn record(shared: &Shared, index: u64, verdict: Verdict) {
 }
 
 impl Shared {
+    fn count_forms(&self, codes: &[Code]) {
+        for code in codes {
+            let counter = &self.by_code[*code as usize];
+            counter.store(counter.load(Relaxed) + 1, Relaxed);
+        }
+    }
+
     /// Appends `code, parts, length, index, text`; drops the example when the space is used up.
     fn add_example(&self, code: u16, parts: Parts, index: u64, text: &str) {
         let start = self.examples_len.load(Relaxed);
@@ -387,6 +454,7 @@ fn summarise(workers: Vec<Worker>) -> Summary {
         summary.cases += shared.cases.load(Relaxed);
         summary.faulted += shared.faulted.load(Relaxed);
         summary.skipped += shared.skipped.load(Relaxed);
+        summary.left += shared.left.load(Relaxed);
         summary.differed += shared.differed.load(Relaxed);
         for (sum, count) in summary.by_vector.iter_mut().zip(&shared.by_vector) {
             *sum += count.load(Relaxed);

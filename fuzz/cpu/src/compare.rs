@@ -2,7 +2,6 @@
 
 use iced_x86::{Code, Instruction, MemorySize, Mnemonic, Register, UsedMemory};
 
-use crate::flags::undefined;
 use crate::layout::{USER_CS_32, data_offset};
 use crate::state::{Case, End, MXCSR, Outcome, X87_REGISTERS, XMM_REGISTERS};
 
@@ -61,12 +60,14 @@ impl Parts {
     }
 }
 
-/// Compares ends and registers; memory is the caller's.
+/// Compares ends and registers; memory is the caller's. `instruction` is the one that ended the case,
+/// `unpromised` are the flags that no manual promises at the end.
 pub fn differing(
     host: &Outcome,
     subject: &Outcome,
     instruction: &Instruction,
     case: &Case,
+    unpromised: u64,
 ) -> Parts {
     let mut parts = Parts::default();
     if sets_misaligned_mode(host, case) {
@@ -79,10 +80,7 @@ pub fn differing(
     });
     parts.add(Parts::GENERAL, general);
     parts.add(Parts::RIP, a.rip != b.rip);
-    let mut ignored = FLAG_RESUME;
-    if host.end == End::Completed {
-        ignored |= undefined(instruction, case);
-    }
+    let ignored = FLAG_RESUME | unpromised;
     parts.add(Parts::FLAGS, (a.rflags ^ b.rflags) & !ignored != 0);
     let segments_differ = a.selectors != b.selectors
         || a.fs_base != b.fs_base && !loads_null(instruction, Register::FS, a.selectors[4])
@@ -99,7 +97,7 @@ pub fn differing(
 }
 
 /// Whether a load of MXCSR set bit 17: misaligned SSE mode on AMD's processors, #GP on Intel's.
-fn sets_misaligned_mode(host: &Outcome, case: &Case) -> bool {
+pub(crate) fn sets_misaligned_mode(host: &Outcome, case: &Case) -> bool {
     const MODE: u8 = 1 << 1;
     const BYTE: usize = MXCSR + 2;
     host.state.xsave.0[BYTE] & !case.state.xsave.0[BYTE] & MODE != 0

@@ -32,6 +32,37 @@ pub struct Encoding {
     pub stores: bool,
 }
 
+impl Encoding {
+    /// `instruction` is the decoding of `bytes` at `rip`.
+    pub fn new(
+        info: &mut InstructionInfoFactory,
+        bytes: Vec<u8>,
+        rip: u64,
+        instruction: Instruction,
+        treatment: Treatment,
+    ) -> Self {
+        let info = info.info(&instruction);
+        let registers = info.used_registers().iter();
+        let memory = info.used_memory().iter();
+        let loads = |memory: &UsedMemory| {
+            use OpAccess as A;
+            matches!(memory.access(), A::NoMemAccess | A::Read | A::CondRead)
+        };
+        Self {
+            stores: !memory.clone().all(loads),
+            bytes,
+            rip,
+            instruction,
+            treatment,
+            registers: registers.map(|used| used.register()).collect(),
+            memory: memory
+                .filter(|memory| memory.access() != OpAccess::NoMemAccess)
+                .copied()
+                .collect(),
+        }
+    }
+}
+
 /// Draws encodings of the forms of one mode.
 pub struct Encoder {
     mode: Mode,
@@ -123,25 +154,13 @@ impl Encoder {
                 return None;
             }
         }
-        let info = self.info.info(&instruction);
-        let registers = info.used_registers().iter();
-        let memory = info.used_memory().iter();
-        let loads = |memory: &UsedMemory| {
-            use OpAccess as A;
-            matches!(memory.access(), A::NoMemAccess | A::Read | A::CondRead)
-        };
-        Some(Encoding {
-            stores: !memory.clone().all(loads),
+        Some(Encoding::new(
+            &mut self.info,
             bytes,
             rip,
             instruction,
             treatment,
-            registers: registers.map(|used| used.register()).collect(),
-            memory: memory
-                .filter(|memory| memory.access() != OpAccess::NoMemAccess)
-                .copied()
-                .collect(),
-        })
+        ))
     }
 
     /// Most encodings are written from a form, some of those are then damaged, a few are noise.
@@ -197,7 +216,8 @@ impl Encoder {
     }
 }
 
-fn is_relative_branch(instruction: &Instruction) -> bool {
+/// Whether the instruction's target is a distance in its immediate.
+pub(crate) fn is_relative_branch(instruction: &Instruction) -> bool {
     instruction.is_jcc_short_or_near()
         || instruction.is_jmp_short_or_near()
         || instruction.is_call_near()

@@ -7,9 +7,10 @@ use crate::forms::Form;
 use crate::layout::{DATA_BASE, DATA_LEN, FS_BASE, GS_BASE, HARNESS_BASE, HARNESS_LEN, PAGE};
 use crate::operands::{accesses, reaches_harness, solve};
 use crate::random::Random;
+use crate::report;
 use crate::rules::Treatment;
 use crate::state::{
-    Case, MXCSR, Mode, State, X87_REGISTERS, XMM_REGISTERS, Xsave, YMM_HIGH, base_registers,
+    Case, MXCSR, Mode, Starts, State, X87_REGISTERS, XMM_REGISTERS, Xsave, YMM_HIGH, base_registers,
 };
 use crate::tune::tune;
 use crate::vendor::vendor_difference;
@@ -43,6 +44,14 @@ pub struct Generated {
     pub stores: bool,
 }
 
+impl Generated {
+    /// The instruction and what it starts from.
+    pub fn text(&self) -> String {
+        let instruction = report::disassembly(&self.instruction, &self.case.bytes);
+        format!("{instruction}\n{}", report::inputs(&self.case))
+    }
+}
+
 /// Makes cases. Equal seed, mode and filter give equal cases.
 #[derive(Debug)]
 pub struct Generator {
@@ -73,22 +82,7 @@ impl Generator {
 
     /// Starts the epoch that case `index` belongs to; returns the data window's background.
     pub fn start_epoch(&mut self, index: u64) -> Vec<u8> {
-        let mut random = Random::new(self.seed, EPOCHS, index / EPOCH);
-        let mut data = vec![0; DATA_LEN as usize];
-        for chunk in data.chunks_mut(64) {
-            random.fill_lanes(chunk);
-        }
-        let image = &mut self.background.0;
-        for register in image[XMM_REGISTERS..XMM_REGISTERS + 256].chunks_mut(16) {
-            random.fill_lanes(register);
-        }
-        for register in image[YMM_HIGH..].chunks_mut(16) {
-            random.fill_lanes(register);
-        }
-        for register in image[X87_REGISTERS..XMM_REGISTERS].chunks_mut(16) {
-            register[..10].copy_from_slice(&random.extended());
-        }
-        data
+        background(self.seed, index, &mut self.background)
     }
 
     /// Case `index` of the epoch that was started last; `None` where the draw gave nothing that may
@@ -105,6 +99,7 @@ impl Generator {
             index,
             mode: self.mode,
             bytes: encoding.bytes.clone(),
+            starts: Starts::SINGLE,
             state: State {
                 registers: base_registers(self.mode),
                 xsave: self.background,
@@ -134,7 +129,28 @@ impl Generator {
     }
 }
 
-fn fill_registers(random: &mut Random, case: &mut Case) {
+/// What registers and data window hold in the epoch of case `index`.
+pub(crate) fn background(seed: u64, index: u64, registers: &mut Xsave) -> Vec<u8> {
+    let mut random = Random::new(seed, EPOCHS, index / EPOCH);
+    let mut data = vec![0; DATA_LEN as usize];
+    for chunk in data.chunks_mut(64) {
+        random.fill_lanes(chunk);
+    }
+    let image = &mut registers.0;
+    for register in image[XMM_REGISTERS..XMM_REGISTERS + 256].chunks_mut(16) {
+        random.fill_lanes(register);
+    }
+    for register in image[YMM_HIGH..].chunks_mut(16) {
+        random.fill_lanes(register);
+    }
+    for register in image[X87_REGISTERS..XMM_REGISTERS].chunks_mut(16) {
+        register[..10].copy_from_slice(&random.extended());
+    }
+    data
+}
+
+/// Draws everything that no operand asks for.
+pub(crate) fn fill_registers(random: &mut Random, case: &mut Case) {
     for value in &mut case.state.registers.gpr {
         *value = random.integer();
     }
@@ -179,7 +195,7 @@ fn fill_registers(random: &mut Random, case: &mut Case) {
 }
 
 /// A pointer into the harness, directly or through a segment, must not even be near a register.
-fn names_harness(case: &Case) -> bool {
+pub(crate) fn names_harness(case: &Case) -> bool {
     let near = |value: u64| value.wrapping_sub(HARNESS_BASE - PAGE) < HARNESS_LEN + 2 * PAGE;
     case.state.registers.gpr.iter().any(|value| {
         let value = *value & 0xffff_ffff;

@@ -1,4 +1,4 @@
-//! One instruction on the host CPU.
+//! A case on the host CPU.
 
 use std::cell::Cell;
 use std::io;
@@ -7,11 +7,11 @@ use std::rc::Rc;
 use crate::frame::{Labels, frame, labels, trampoline};
 use crate::layout::{
     CODE_BASE, CODE_LEN, DATA_BASE, DATA_LEN, DATA_WRITABLE, FS_BASE, FS_SELECTOR_32, GS_BASE,
-    GS_LIMIT_32, GS_SELECTOR_32, HARNESS_BASE, HARNESS_LEN, PAGE, USER_CS_64,
+    GS_LIMIT_32, GS_SELECTOR_32, HARNESS_BASE, HARNESS_LEN, PAGE,
 };
 use crate::state::{Case, End, Mode, Outcome, Registers, State, base_registers};
+use crate::text::{BREAKPOINT, TEXT_LEN, text};
 
-const BREAKPOINT: u8 = 0xcc;
 const FLAG_RESUME: u64 = 1 << 16;
 
 /// The windows, the trampoline and the signal handlers of this process, which has one of each; a
@@ -189,7 +189,6 @@ impl Host {
         if signal == libc::SIGSYS {
             return End::Escaped;
         }
-        let start = case.state.registers.rip;
         let next = case.next_rip();
         match trap {
             // The instruction set TF: the trap comes after the jump behind it.
@@ -206,37 +205,10 @@ impl Host {
             // Any other fault at another address is about fetching the next instruction, except
             // traps, which are reported with the address after their instruction.
             DEBUG | BREAKPOINT_TRAP | 4 => exception(trap, error, cr2, registers),
-            _ if registers.rip != start => End::Completed,
+            _ if case.instruction_at(registers.rip).is_none() => End::Completed,
             _ => exception(trap, error, cr2, registers),
         }
     }
-}
-
-/// Length of the text of every case.
-pub(crate) const TEXT_LEN: usize = 24;
-
-/// The instruction and, behind it, the host's way back. The instruction can read it as data, so the
-/// subject gets the same text.
-pub(crate) fn text(case: &Case) -> [u8; TEXT_LEN] {
-    let mut text = [BREAKPOINT; TEXT_LEN];
-    let length = case.bytes.len();
-    let exit = labels().exit;
-    text[..length].copy_from_slice(&case.bytes);
-    match case.mode {
-        Mode::Long => {
-            // jmp rel32
-            let distance = exit.wrapping_sub(case.next_rip() + 5) as u32;
-            text[length] = 0xe9;
-            text[length + 1..length + 5].copy_from_slice(&distance.to_le_bytes());
-        }
-        Mode::Compatibility => {
-            // jmp far ptr16:32, back to 64-bit code
-            text[length] = 0xea;
-            text[length + 1..length + 5].copy_from_slice(&(exit as u32).to_le_bytes());
-            text[length + 5..length + 7].copy_from_slice(&USER_CS_64.to_le_bytes());
-        }
-    }
-    text
 }
 
 fn exception(trap: u64, error: u64, cr2: u64, registers: &mut Registers) -> End {

@@ -1,28 +1,41 @@
-//! The subject that matters: the interpreter of `wardian-translate`.
+//! The subjects that matter: the CPU of `wardian-translate`, one instruction at a time or a block.
 
 use std::io;
+use std::ops::DerefMut;
 
 use wardian_engine::state::Segment;
 use wardian_translate::cpu::Cpu;
 use wardian_translate::cpu::exception::StopReason;
 use wardian_translate::cpu::registers::RIP;
 use wardian_translate::cpu::segment::index;
+use wardian_translate::translator::{Heat, VcpuMemory};
 
 use crate::guest;
-use crate::host::{TEXT_LEN, clear_invisible, normalise_null_selectors, text};
+use crate::host::{clear_invisible, normalise_null_selectors};
 use crate::layout::{CODE_BASE, CODE_LEN, DATA_LEN, FS_BASE, GS_BASE};
 use crate::state::{
     Case, End, Mode, Outcome, Registers, State, X87_REGISTERS, XMM_REGISTERS, Xsave, YMM_HIGH,
 };
 use crate::subject::Subject;
+use crate::text::{BREAKPOINT, TEXT_LEN, text};
 
-const BREAKPOINT: u8 = 0xcc;
 const MXCSR_MASK: core::ops::Range<usize> = 28..32;
 const FLAG_RESUME: u64 = 1 << 16;
 
-/// One interpreted CPU at ring 3.
-pub struct Interpreter {
-    cpu: Cpu,
+/// Executes up to so many instructions at RIP.
+type Step = fn(&mut Cpu, usize) -> StopReason;
+
+/// A CPU at ring 3 that the interpreter runs.
+pub type Interpreter = Runner<Box<Cpu>>;
+
+/// A CPU at ring 3 whose code is translated.
+pub type Translator = Runner<VcpuMemory>;
+
+/// A CPU at ring 3 in whatever memory its engine wants it in.
+pub struct Runner<C> {
+    cpu: C,
+    step: Step,
+    exact_flags: bool,
     segments: [Segment; 8],
     data: *mut u8,
     /// Where the code window holds a text, and that text: cases in a row often share it, and what is
@@ -30,9 +43,9 @@ pub struct Interpreter {
     written: (u64, [u8; TEXT_LEN]),
 }
 
-impl core::fmt::Debug for Interpreter {
+impl<C> core::fmt::Debug for Runner<C> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Interpreter")
+        f.write_str("Runner")
     }
 }
 
@@ -42,7 +55,42 @@ impl Interpreter {
     /// # Errors
     /// When the host refuses memory.
     pub fn new(mode: Mode) -> io::Result<Self> {
-        let cpu = guest::cpu(mode)?;
+        Self::with(Box::new(guest::cpu(mode)?), mode, |cpu, _| {
+            cpu.execute_one()
+        })
+    }
+
+    /// Runs the case on the data window as it is, an instruction at a time. Before each, `observe` is
+    /// told its number and the state, and says whether to go on. Returns RIP at the end.
+    pub fn replay(&mut self, case: &Case, observe: &mut dyn FnMut(usize, &State) -> bool) -> u64 {
+        self.write_code(case.state.registers.rip, text(case));
+        self.load(case);
+        while let Some(number) = case.instruction_at(self.cpu.regs[RIP]) {
+            if !observe(number, &self.save(case)) || self.cpu.execute_one() != StopReason::None {
+                break;
+            }
+        }
+        self.cpu.regs[RIP]
+    }
+}
+
+impl Translator {
+    /// A CPU with the windows mapped, in the memory that translated code needs.
+    ///
+    /// # Errors
+    /// When the host refuses memory.
+    pub fn new(mode: Mode) -> io::Result<Self> {
+        let mut cpu = VcpuMemory::new(guest::cpu(mode)?)?;
+        cpu.translate(Heat::default())?;
+        let mut translator = Self::with(cpu, mode, Cpu::execute_translated)?;
+        translator.exact_flags = false;
+        Ok(translator)
+    }
+}
+
+impl<C: DerefMut<Target = Cpu>> Runner<C> {
+    /// `cpu` with the windows mapped, and how it is run.
+    fn with(cpu: C, mode: Mode, step: Step) -> io::Result<Self> {
         let ram = &cpu.board.ram;
         ram.write(guest::CODE_FRAMES, &[BREAKPOINT; CODE_LEN as usize])
             .map_err(io::Error::other)?;
@@ -52,6 +100,8 @@ impl Interpreter {
         let data = frame.hva;
         Ok(Self {
             cpu,
+            step,
+            exact_flags: true,
             segments: guest::segments(mode),
             data,
             written: (CODE_BASE, [BREAKPOINT; TEXT_LEN]),
@@ -59,7 +109,7 @@ impl Interpreter {
     }
 
     fn load(&mut self, case: &Case) {
-        let cpu = &mut self.cpu;
+        let cpu: &mut Cpu = &mut self.cpu;
         let registers = &case.state.registers;
         cpu.regs[..16].copy_from_slice(&registers.gpr);
         cpu.regs[RIP] = registers.rip;
@@ -101,7 +151,7 @@ impl Interpreter {
     }
 
     fn save(&self, case: &Case) -> State {
-        let cpu = &self.cpu;
+        let cpu: &Cpu = &self.cpu;
         let mut registers = Registers {
             rip: cpu.regs[RIP],
             rflags: cpu.rflags(),
@@ -153,17 +203,17 @@ impl Interpreter {
     }
 }
 
-impl Subject for Interpreter {
+impl<C: DerefMut<Target = Cpu>> Subject for Runner<C> {
     fn run_one(&mut self, case: &Case) -> Outcome {
         self.write_code(case.state.registers.rip, text(case));
         self.load(case);
-        let mut stop = self.cpu.execute_one();
-        // A long repeated string instruction may come back between iterations.
-        while stop == StopReason::None
-            && self.cpu.cpl == 3
-            && self.cpu.regs[RIP] == case.state.registers.rip
-        {
-            stop = self.cpu.execute_one();
+        let mut stop = StopReason::None;
+        // A long repeated string instruction may come back between iterations, a block after a branch.
+        while let Some(number) = case.instruction_at(self.cpu.regs[RIP]) {
+            stop = (self.step)(&mut self.cpu, case.starts.count() - number);
+            if stop != StopReason::None || self.cpu.cpl != 3 {
+                break;
+            }
         }
         let mut state = self.save(case);
         let end = match stop {
@@ -184,6 +234,10 @@ impl Subject for Interpreter {
             _ => End::Escaped,
         };
         Outcome { end, state }
+    }
+
+    fn has_exact_flags(&self) -> bool {
+        self.exact_flags
     }
 
     fn data(&mut self) -> &mut [u8] {

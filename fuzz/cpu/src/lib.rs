@@ -1,8 +1,11 @@
-//! The instruction differential: a case is run by the host CPU and by a subject, and everything a
-//! ring-3 program could observe is compared.
+//! The instruction differential: a case, one instruction or a block of them, is run by the host CPU
+//! and by a subject, and everything a ring-3 program could observe is compared.
 
+pub mod arena;
+pub mod block;
 pub mod campaign;
 pub mod compare;
+pub mod contest;
 pub mod duel;
 pub mod encoding;
 pub mod flags;
@@ -22,5 +25,6 @@ mod sandbox;
 mod signals;
 pub mod state;
 pub mod subject;
+mod text;
 pub mod tune;
 pub mod vendor;

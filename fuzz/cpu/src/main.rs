@@ -1,38 +1,52 @@
-//! `fuzz-cpu`: runs the instruction differential and says what differed.
+//! `fuzz-cpu`: runs the differential and says what differed.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use iced_x86::Code;
+use wardian_fuzz_cpu::block::{BlockDuel, BlockGenerator};
 use wardian_fuzz_cpu::campaign::{Plan, Summary, run};
-use wardian_fuzz_cpu::duel::{Duel, Verdict};
+use wardian_fuzz_cpu::contest::{Contest, Verdict};
 use wardian_fuzz_cpu::generate::{EPOCH, Generator};
 use wardian_fuzz_cpu::host::Host;
-use wardian_fuzz_cpu::interpreter::Interpreter;
+use wardian_fuzz_cpu::interpreter::{Interpreter, Translator};
 use wardian_fuzz_cpu::state::Mode;
 use wardian_fuzz_cpu::subject::Subject;
 
 const USAGE: &str = "usage: fuzz-cpu [--cases N] [--seed S] [--seconds T] [--jobs J]
-                [--only PATTERN] [--mode 64|32] [--case N] [--coverage] [--stop-at-first]
+                [--blocks] [--engine interpret|translate] [--only PATTERN] [--mode 64|32]
+                [--case N [--keep LIST]] [--coverage] [--stop-at-first]
 
-Runs single ring-3 instructions on this CPU and in the interpreter and compares everything a program
-could observe. Exit status: 0 no difference, 1 differences, 2 wrong usage.
+Runs ring-3 instructions on this CPU and in an engine and compares everything a program could
+observe. Exit status: 0 no difference, 1 differences, 2 wrong usage.
 
   --cases N       case numbers 0 to N-1 (default 1000000)
   --seed S        equal seeds give equal cases (default 1)
   --seconds T     stop after T seconds
   --jobs J        worker processes (default 1); does not change the cases
-  --only PATTERN  only forms whose name contains PATTERN, such as Imul_r64
+  --blocks        blocks of 1 to 8 instructions in place of single ones (64-bit mode only)
+  --engine E      interpret (the default) or translate
+  --only PATTERN  only forms whose name contains PATTERN, such as Imul_r64; of a block, about half
   --mode 64|32    64-bit or 32-bit compatibility mode (default 64)
   --case N        run case N alone and print it
+  --keep LIST     of its block only the instructions with these numbers, such as 0,3
   --coverage      list the forms that no case reached
   --stop-at-first end with the first difference";
 
 struct Options {
     plan: Plan,
+    engine: Engine,
     case: Option<u64>,
+    keep: u32,
     coverage: bool,
+}
+
+/// What runs the cases beside the host CPU.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    Interpret,
+    Translate,
 }
 
 fn main() -> ExitCode {
@@ -48,7 +62,7 @@ fn main() -> ExitCode {
         }
     };
     let result = match options.case {
-        Some(index) => one(&options.plan, index),
+        Some(index) => one(&options, index),
         None => many(&options),
     };
     match result {
@@ -71,8 +85,11 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             stop_at_first: false,
             only: None,
             mode: Mode::Long,
+            blocks: false,
         },
+        engine: Engine::Interpret,
         case: None,
+        keep: u32::MAX,
         coverage: false,
     };
     let mut arguments = arguments.peekable();
@@ -84,6 +101,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             }
             "--stop-at-first" => {
                 options.plan.stop_at_first = true;
+                continue;
+            }
+            "--blocks" => {
+                options.plan.blocks = true;
                 continue;
             }
             _ => {}
@@ -104,6 +125,14 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             "--jobs" => options.plan.jobs = number()?.clamp(1, 256),
             "--only" => options.plan.only = Some(value.clone()),
             "--case" => options.case = Some(number()?),
+            "--keep" => options.keep = instructions(&value)?,
+            "--engine" => {
+                options.engine = match value.as_str() {
+                    "interpret" => Engine::Interpret,
+                    "translate" => Engine::Translate,
+                    _ => return Err(format!("--engine is interpret or translate, not {value:?}")),
+                }
+            }
             "--mode" => {
                 options.plan.mode = match value.as_str() {
                     "64" => Mode::Long,
@@ -114,29 +143,60 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             _ => return Err(format!("unknown option {name}")),
         }
     }
+    if options.plan.blocks && options.plan.mode == Mode::Compatibility {
+        return Err("--blocks are 64-bit only: 32-bit code is always interpreted".into());
+    }
     Ok(options)
 }
 
-fn make_subject(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
-    Ok(Box::new(Interpreter::new(mode)?))
+/// The bits of a list of instruction numbers.
+fn instructions(list: &str) -> Result<u32, String> {
+    list.split(',')
+        .try_fold(0, |bits, number| match number.parse::<u32>() {
+            Ok(number) if number < u32::BITS => Ok(bits | 1 << number),
+            _ => Err(format!("--keep: {number:?} is not an instruction's number")),
+        })
+}
+
+impl Engine {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Interpret => "interpret",
+            Self::Translate => "translate",
+        }
+    }
+
+    fn subject(self, mode: Mode) -> io::Result<Box<dyn Subject>> {
+        Ok(match self {
+            Self::Interpret => Box::new(Interpreter::new(mode)?),
+            Self::Translate => Box::new(Translator::new(mode)?),
+        })
+    }
 }
 
 /// Runs one case in this process; true if both sides agree.
-fn one(plan: &Plan, index: u64) -> io::Result<bool> {
-    let mut generator = Generator::new(plan.seed, plan.mode, plan.only.as_deref());
-    generator.start_epoch(index);
-    if let Some(generated) = generator.case(index) {
-        println!(
-            "{}\n{}",
-            wardian_fuzz_cpu::report::disassembly(&generated.instruction, &generated.case),
-            wardian_fuzz_cpu::report::inputs(&generated.case)
-        );
-    }
-    let mut duel = Duel::new(generator, plan.mode, &make_subject)?;
-    duel.start_epoch(index)?;
-    Ok(match duel.fight(index) {
+fn one(options: &Options, index: u64) -> io::Result<bool> {
+    let (plan, engine) = (&options.plan, options.engine);
+    let make = move |_: &Host, mode| engine.subject(mode);
+    print!("{}", plan.text(index));
+    io::stdout().flush()?;
+    let verdict = if options.keep == u32::MAX {
+        let mut contest = plan.contest(&make)?;
+        contest.start_epoch(index)?;
+        contest.fight(index)
+    } else {
+        let generator = BlockGenerator::new(plan.seed, plan.only.as_deref());
+        let mut duel = BlockDuel::new(generator, &make)?;
+        duel.start_epoch(index)?;
+        duel.fight_part(index, options.keep)
+    };
+    Ok(match verdict {
         Verdict::Skipped => {
             println!("case {index}: the draw gave nothing to run");
+            true
+        }
+        Verdict::Left(reason) => {
+            println!("case {index}: differed, but {reason}");
             true
         }
         Verdict::Agreed { vector, .. } => {
@@ -153,14 +213,21 @@ fn one(plan: &Plan, index: u64) -> io::Result<bool> {
 fn many(options: &Options) -> io::Result<bool> {
     let plan = &options.plan;
     println!(
-        "fuzz-cpu: seed {}, {} cases, {}-bit, {} jobs, epochs of {EPOCH}",
+        "fuzz-cpu: seed {}, {} cases of {}, {}-bit, engine {}, {} jobs, epochs of {EPOCH}",
         plan.seed,
         plan.cases,
+        if plan.blocks {
+            "a block"
+        } else {
+            "one instruction"
+        },
         plan.mode.bitness(),
+        options.engine.name(),
         plan.jobs
     );
-    let summary = run(plan, &make_subject)?;
-    print_examples(plan, &summary);
+    let engine = options.engine;
+    let summary = run(plan, &move |_, mode| engine.subject(mode))?;
+    print_examples(options, &summary);
     if options.coverage {
         let generator = Generator::new(plan.seed, plan.mode, plan.only.as_deref());
         for form in generator.forms() {
@@ -179,10 +246,12 @@ fn many(options: &Options) -> io::Result<bool> {
         .collect();
     println!("exceptions by vector: {}", vectors.join(", "));
     println!(
-        "fuzz-cpu: {} cases ({} with an exception, {} draws skipped), {} forms, seed {}, {} differed",
+        "fuzz-cpu: {} cases ({} with an exception; {} draws skipped, {} left to the vendors), \
+         {} forms, seed {}, {} differed",
         summary.cases,
         summary.faulted,
         summary.skipped,
+        summary.left,
         summary.by_code.len(),
         plan.seed,
         summary.differed
@@ -190,7 +259,8 @@ fn many(options: &Options) -> io::Result<bool> {
     Ok(summary.differed == 0)
 }
 
-fn print_examples(plan: &Plan, summary: &Summary) {
+fn print_examples(options: &Options, summary: &Summary) {
+    let plan = &options.plan;
     let name = |number: u16| {
         Code::values()
             .nth(usize::from(number))
@@ -208,9 +278,11 @@ fn print_examples(plan: &Plan, summary: &Summary) {
             .copied()
             .unwrap_or(0);
         println!(
-            "--- {:?}: {count} differed, in {}; --seed {} --case {} --mode {}{}\n{}",
+            "--- {:?}: {count} differed, in {}; {}--engine {} --seed {} --case {} --mode {}{}\n{}",
             name(example.code),
             example.parts.names(),
+            if plan.blocks { "--blocks " } else { "" },
+            options.engine.name(),
             plan.seed,
             example.index,
             plan.mode.bitness(),

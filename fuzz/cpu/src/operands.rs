@@ -136,7 +136,9 @@ pub fn reaches_harness(accesses: &[(UsedMemory, u64)]) -> bool {
     })
 }
 
-fn aim(
+/// Gives a register of the access's address the value that makes it `linear`, as far as one is free:
+/// `pinned` are the registers that are not. Returns the address that it came to.
+pub(crate) fn aim(
     random: &mut Random,
     memory: &UsedMemory,
     linear: u64,
@@ -213,7 +215,7 @@ fn aim(
 }
 
 /// Writes an operand value where the instruction will read; unpoked memory is the background.
-fn poke(random: &mut Random, linear: u64, size: usize, case: &mut Case) {
+pub(crate) fn poke(random: &mut Random, linear: u64, size: usize, case: &mut Case) {
     let size = size.min(64);
     let mut bytes = [0; 64];
     if size <= 8 && random.one_in(2) {
@@ -242,7 +244,8 @@ pub fn poke_bytes(linear: u64, bytes: &[u8], case: &mut Case) -> bool {
     true
 }
 
-fn fill_register(random: &mut Random, register: Register, case: &mut Case) {
+/// Draws what a vector register holds.
+pub(crate) fn fill_register(random: &mut Random, register: Register, case: &mut Case) {
     let image = &mut case.state.xsave.0;
     // Only EVEX names registers above 15, and those forms are not run.
     if register.is_vector_register() && register.number() > 15 || register.is_zmm() {

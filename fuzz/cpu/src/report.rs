@@ -15,14 +15,10 @@ const GPR: [&str; 16] = [
 ];
 
 /// The instruction in NASM syntax, with its bytes.
-pub fn disassembly(instruction: &Instruction, case: &Case) -> String {
+pub fn disassembly(instruction: &Instruction, bytes: &[u8]) -> String {
     let mut text = String::new();
     NasmFormatter::new().format(instruction, &mut text);
-    let bytes: Vec<String> = case
-        .bytes
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{text}  [{}]  {:?}", bytes.join(" "), instruction.code())
 }
 

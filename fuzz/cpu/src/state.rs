@@ -134,15 +134,52 @@ pub struct Poke {
     pub bytes: [u8; 64],
 }
 
-/// One instruction with everything it starts from.
+/// Most instructions of a case.
+pub const INSTRUCTIONS_MAX: usize = 8;
+
+/// Where the instructions of a case begin, as offsets into its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Starts {
+    count: u8,
+    offsets: [u8; INSTRUCTIONS_MAX],
+}
+
+impl Starts {
+    /// One instruction and nothing else.
+    pub const SINGLE: Self = Self {
+        count: 1,
+        offsets: [0; INSTRUCTIONS_MAX],
+    };
+
+    /// Adds the instruction at `offset`, which lies behind those added before.
+    pub fn push(&mut self, offset: usize) {
+        self.offsets[usize::from(self.count)] = offset as u8;
+        self.count += 1;
+    }
+
+    /// How many instructions there are.
+    pub fn count(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// The number of the instruction that begins at `offset`.
+    pub fn find(&self, offset: u64) -> Option<usize> {
+        let offsets = &self.offsets[..self.count()];
+        offsets.iter().position(|start| u64::from(*start) == offset)
+    }
+}
+
+/// An instruction or a block of them with everything it starts from.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// Number of the case; with the seed it determines everything else.
     pub index: u64,
     /// Mode it runs in.
     pub mode: Mode,
-    /// The instruction, and nothing after it.
+    /// The instructions, and nothing after them.
     pub bytes: Vec<u8>,
+    /// Where in `bytes` each instruction begins.
+    pub starts: Starts,
     /// The state before. `rip` is where `bytes` lie.
     pub state: State,
     /// What the data window holds apart from the background of the epoch.
@@ -150,9 +187,14 @@ pub struct Case {
 }
 
 impl Case {
-    /// The address after the instruction.
+    /// The address after the last instruction.
     pub fn next_rip(&self) -> u64 {
         self.state.registers.rip + self.bytes.len() as u64
+    }
+
+    /// The number of the instruction that begins at `rip`, if one does.
+    pub fn instruction_at(&self, rip: u64) -> Option<usize> {
+        self.starts.find(rip.wrapping_sub(self.state.registers.rip))
     }
 }
 
@@ -182,7 +224,7 @@ pub fn base_registers(mode: Mode) -> Registers {
 /// How a case ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The instruction completed; `registers.rip` is the next instruction's address.
+    /// Every instruction on the way completed; `registers.rip` is the next instruction's address.
     Completed,
     /// An exception; `registers.rip` is what the handler would see pushed.
     Exception {

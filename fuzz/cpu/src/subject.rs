@@ -2,7 +2,7 @@
 
 use crate::state::{Case, Outcome};
 
-/// Something that can run one instruction of ring 3 with a data window of its own.
+/// Something that can run instructions of ring 3 with a data window of its own.
 pub trait Subject {
     /// Runs the case on the data window as it is.
     fn run_one(&mut self, case: &Case) -> Outcome;
@@ -12,6 +12,12 @@ pub trait Subject {
 
     /// Whether it has a CPU model: if not, forms outside every model are not asked of it.
     fn has_model(&self) -> bool {
+        true
+    }
+
+    /// Whether the flags it reports at a fault are all as the program left them. A translator may
+    /// destroy those that nothing behind the fault reads.
+    fn has_exact_flags(&self) -> bool {
         true
     }
 

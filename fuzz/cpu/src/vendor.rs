@@ -45,7 +45,7 @@ fn undefined_result(
     treatment: Treatment,
 ) -> Option<&'static str> {
     let double_shift = matches!(instruction.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd);
-    if double_shift && count(instruction, case) > width(instruction) {
+    if double_shift && count(instruction, case.state.registers.gpr[1]) > width(instruction) {
         return Some("the result of a double shift by more than the width is undefined");
     }
     let repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();

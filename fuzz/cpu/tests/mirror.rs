@@ -87,7 +87,7 @@ const PLANTED: &[(&str, Perturbation)] = &[
     }),
 ];
 
-fn fight(mode: Mode, perturbation: Perturbation, cases: u64) -> Summary {
+fn fight(kind: Kind, perturbation: Perturbation, cases: u64) -> Summary {
     let plan = Plan {
         cases,
         seed: 7,
@@ -95,7 +95,8 @@ fn fight(mode: Mode, perturbation: Perturbation, cases: u64) -> Summary {
         jobs: 1,
         stop_at_first: false,
         only: None,
-        mode,
+        mode: kind.mode,
+        blocks: kind.blocks,
     };
     let make = move |host: &Host, _| -> io::Result<Box<dyn Subject>> {
         Ok(Box::new(Mirror::perturbed(host, perturbation)))
@@ -103,9 +104,30 @@ fn fight(mode: Mode, perturbation: Perturbation, cases: u64) -> Summary {
     run(&plan, &make).expect("workers start")
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    mode: Mode,
+    blocks: bool,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        mode: Mode::Long,
+        blocks: false,
+    },
+    Kind {
+        mode: Mode::Compatibility,
+        blocks: false,
+    },
+    Kind {
+        mode: Mode::Long,
+        blocks: true,
+    },
+];
+
 fn main() {
-    for mode in [Mode::Long, Mode::Compatibility] {
-        let summary = fight(mode, |_, _, _| {}, CASES);
+    for kind in KINDS {
+        let summary = fight(kind, |_, _, _| {}, CASES);
         for example in &summary.examples {
             println!(
                 "case {}: {}\n{}",
@@ -116,7 +138,7 @@ fn main() {
         }
         assert_eq!(
             summary.differed, 0,
-            "the host disagrees with itself in {mode:?} mode"
+            "the host disagrees with itself in {kind:?}"
         );
         assert!(
             summary.cases > CASES * 9 / 10,
@@ -128,14 +150,14 @@ fn main() {
             "only {} cases faulted",
             summary.faulted
         );
-        println!("{mode:?}: {} cases agree", summary.cases);
+        println!("{kind:?}: {} cases agree", summary.cases);
         for (name, perturbation) in PLANTED {
-            if mode == Mode::Compatibility && name.contains("R15") {
+            if kind.mode == Mode::Compatibility && name.contains("R15") {
                 continue;
             }
-            let summary = fight(mode, *perturbation, 3_000);
-            assert!(summary.differed > 0, "not noticed in {mode:?} mode: {name}");
+            let summary = fight(kind, *perturbation, 3_000);
+            assert!(summary.differed > 0, "not noticed in {kind:?}: {name}");
         }
-        println!("{mode:?}: {} planted changes noticed", PLANTED.len());
+        println!("{kind:?}: {} planted changes noticed", PLANTED.len());
     }
 }
