@@ -47,6 +47,7 @@ pub(super) struct Site {
     /// 0: the block does not go on.
     pub(super) after: u32,
     pub(super) size: u8,
+    pub(super) align: u8,
     pub(super) undo: i32,
     /// Offset from the vCPU of its hint; 0 if it has none.
     pub(super) hint: i32,
@@ -61,6 +62,7 @@ pub(super) struct Exit {
     unlinked: u32,
     view: Option<(u32, bool)>,
     live: bool,
+    links: bool,
     linked: Option<u32>,
 }
 
@@ -312,6 +314,7 @@ impl CodeCache {
                     retry: at(site.retry),
                     after: site.after.map_or(0, at),
                     size: site.size,
+                    align: site.align,
                     undo: site.undo,
                     hint: site.hint,
                     store: site.store,
@@ -327,6 +330,7 @@ impl CodeCache {
                     unlinked: at(exit.unlinked),
                     view: exit.view.map(|(place, negative)| (at(place), negative)),
                     live: exit.live,
+                    links: exit.links,
                     linked: None,
                 })
                 .collect(),
@@ -366,7 +370,7 @@ impl CodeCache {
         let target = self.block(to);
         let (saved, live, view) = (target.saved_entry, target.live_entry, target.view);
         let exit = &mut self.block_mut(from).exits[index];
-        if exit.linked == Some(to) {
+        if exit.linked == Some(to) || !exit.links {
             return;
         }
         let before = exit.linked.replace(to);

@@ -36,6 +36,12 @@ pub(super) enum Class {
     CompareExchange,
     /// MOVZX from AH, CH, DH or BH.
     HighByte,
+    /// BT, BTS, BTR and BTC of memory with the offset in a register.
+    BitOfString,
+    PushFlags,
+    ClearInterrupts,
+    SetInterrupts,
+    SwapGs,
     Jump,
     JumpIndirect,
     JumpIf,
@@ -72,6 +78,11 @@ pub(super) fn classify(ins: &Instruction, features: &FeatureSet, vectors: bool) 
     if let Some(isa) = required_isa(ins) {
         return match isa.kind {
             _ if !features.contains(isa.features) => Class::Interpret { ends: true },
+            // Strings compared by length take it from RAX and RDX and leave an index in RCX.
+            _ if compares_strings(ins) => INTERPRET,
+            // Conversions to integers from memory name no vector register, but obey MXCSR.
+            HostKind::Gpr if converts(ins) && vectors => Class::Vector,
+            HostKind::Gpr if converts(ins) => INTERPRET,
             HostKind::Gpr => Class::Copy,
             HostKind::Sse | HostKind::Avx if vectors && runs_as_itself(ins) => Class::Vector,
             _ => INTERPRET,
@@ -99,13 +110,16 @@ pub(super) fn classify(ins: &Instruction, features: &FeatureSet, vectors: bool) 
             }
         }
         Bt | Bts | Btr | Btc if operand(0, OpKind::Memory) && operand(1, OpKind::Register) => {
-            INTERPRET
+            Class::BitOfString
         }
+        Pushfq => Class::PushFlags,
+        Cli => Class::ClearInterrupts,
+        Sti => Class::SetInterrupts,
+        Swapgs => Class::SwapGs,
         Mov | Movzx | Movsx | Movsxd | Add | Sub | Adc | Sbb | And | Or | Xor | Cmp | Test
         | Inc | Dec | Neg | Not | Shl | Sal | Shr | Sar | Rol | Ror | Rcl | Rcr | Shld | Shrd
-        | Bt | Bts | Btr | Btc | Bsf | Bsr | Bswap | Xchg | Xadd | Lfence | Mfence | Sfence => {
-            Class::Copy
-        }
+        | Bt | Bts | Btr | Btc | Clc | Stc | Cmc | Bsf | Bsr | Bswap | Xchg | Xadd | Lfence
+        | Mfence | Sfence => Class::Copy,
         Seto | Setno | Setb | Setae | Sete | Setne | Setbe | Seta | Sets | Setns | Setp | Setnp
         | Setl | Setge | Setle | Setg | Cmovo | Cmovno | Cmovb | Cmovae | Cmove | Cmovne
         | Cmovbe | Cmova | Cmovs | Cmovns | Cmovp | Cmovnp | Cmovl | Cmovge | Cmovle | Cmovg => {
@@ -139,10 +153,9 @@ pub(super) fn classify(ins: &Instruction, features: &FeatureSet, vectors: bool) 
         Movsb | Movsw | Movsd | Movsq | Stosb | Stosw | Stosd | Stosq | Lodsb | Lodsw | Lodsd
         | Lodsq | Cmpsb | Cmpsw | Cmpsd | Cmpsq | Scasb | Scasw | Scasd | Scasq | Rdtsc
         | Rdtscp | Cpuid | Fxsave | Fxsave64 | Xsave | Xsave64 | Xsaveopt | Xsaveopt64 | Xsavec
-        | Xsavec64 | Ldmxcsr | Stmxcsr | Vldmxcsr | Vstmxcsr | Lahf | Sahf | Clc | Stc | Cmc
-        | Cld | Std | Cmpxchg8b | Cmpxchg16b | Swapgs | Rdgsbase | Rdfsbase | Wrgsbase
-        | Wrfsbase | Rdmsr | Pushfq | Clflush | Clflushopt | Xlatb | Pop | Push | Cli | Rdpid
-        | Rdrand | Rdseed => INTERPRET,
+        | Xsavec64 | Ldmxcsr | Stmxcsr | Vldmxcsr | Vstmxcsr | Lahf | Sahf | Cld | Std
+        | Cmpxchg8b | Cmpxchg16b | Rdgsbase | Rdfsbase | Wrgsbase | Wrfsbase | Rdmsr | Clflush
+        | Clflushopt | Xlatb | Pop | Push | Rdpid | Rdrand | Rdseed => INTERPRET,
         _ => Class::Interpret { ends: true },
     }
 }
@@ -152,6 +165,40 @@ fn runs_as_itself(ins: &Instruction) -> bool {
     matches!(
         Special::of(ins),
         Special::None | Special::ZeroUpper | Special::ZeroAll
+    )
+}
+
+fn compares_strings(ins: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(
+        ins.mnemonic(),
+        Pcmpestri
+            | Pcmpestri64
+            | Pcmpestrm
+            | Pcmpestrm64
+            | Pcmpistri
+            | Pcmpistrm
+            | Vpcmpestri
+            | Vpcmpestri64
+            | Vpcmpestrm
+            | Vpcmpestrm64
+            | Vpcmpistri
+            | Vpcmpistrm
+    )
+}
+
+fn converts(ins: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(
+        ins.mnemonic(),
+        Cvtss2si
+            | Cvttss2si
+            | Cvtsd2si
+            | Cvttsd2si
+            | Vcvtss2si
+            | Vcvttss2si
+            | Vcvtsd2si
+            | Vcvttsd2si
     )
 }
 

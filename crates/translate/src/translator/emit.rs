@@ -31,6 +31,8 @@ pub(super) struct Site {
     pub(super) after: Option<Target>,
     /// Bytes accessed, at most a page; 0 if it is not about an access.
     pub(super) size: u8,
+    /// What its address must be a multiple of.
+    pub(super) align: u8,
     /// What RSP must be changed by to undo an indirect branch.
     pub(super) undo: i32,
     /// Offset from the vCPU of its hint; 0 if it has none.
@@ -53,6 +55,8 @@ pub(super) struct Exit {
     pub(super) view: Option<(Target, bool)>,
     /// The flags are in EFLAGS, not saved.
     pub(super) live: bool,
+    /// It may be linked to a block.
+    pub(super) links: bool,
 }
 
 /// What a block was translated to, besides its bytes.
@@ -131,8 +135,12 @@ impl<'a> Emitter<'a> {
         if source.instructions.iter().any(|g| g.class == Class::Vector) {
             self.vectors_loaded(source.live_in != 0);
         }
+        let mut shadow = false;
         for guest in &source.instructions {
             self.instruction(guest);
+            if std::mem::replace(&mut shadow, guest.class == Class::SetInterrupts) {
+                self.look_for_interrupts(guest);
+            }
         }
         let last = source.instructions.last().expect("a block is not empty");
         if !last.class.ends() {
@@ -200,6 +208,11 @@ impl<'a> Emitter<'a> {
             Class::SignExtend => self.sign_extend(&guest.ins),
             Class::CompareExchange => self.compare_exchange(guest),
             Class::HighByte => self.high_byte(&guest.ins),
+            Class::BitOfString => self.bit_of_string(guest),
+            Class::PushFlags => self.push_flags(guest),
+            Class::ClearInterrupts => self.clear_interrupts(guest),
+            Class::SetInterrupts => self.set_interrupts(guest),
+            Class::SwapGs => self.swap_gs(),
             Class::Push => self.push(guest),
             Class::Pop => self.pop(guest),
             Class::Leave => self.leave(guest),
@@ -236,6 +249,7 @@ impl<'a> Emitter<'a> {
             retry: self.asm.here(),
             after: None,
             size: size as u8,
+            align: 1,
             undo: 0,
             hint: 0,
             store: false,
@@ -348,6 +362,9 @@ fn wants_flags_first(source: &Source) -> bool {
                     | Class::Return
                     | Class::Interpret { .. }
                     | Class::Divide
+                    | Class::PushFlags
+                    | Class::ClearInterrupts
+                    | Class::SetInterrupts
             )
         {
             return false;

@@ -122,6 +122,7 @@ impl Emitter<'_> {
             unlinked,
             view,
             live,
+            links: true,
         });
         unlinked
     }
@@ -137,6 +138,21 @@ impl Emitter<'_> {
         self.save_flags(guest.live_after);
         self.target(guest)?;
         self.asm.store(native::scratch(1), reg::RCX);
+        // A target that is not canonical faults before anything is pushed.
+        self.asm.mov(reg::RAX, reg::RCX);
+        self.asm.rr(true, &[0xc1], 4, reg::RAX); // shl
+        self.asm.bytes(&[16]);
+        self.asm.rr(true, &[0xc1], 7, reg::RAX); // sar
+        self.asm.bytes(&[16]);
+        self.asm.rr(true, &[0x3b], reg::RAX, reg::RCX);
+        let faults = self.asm.jcc_later(cc::NE);
+        let site = self.site(guest, 0);
+        self.asm.set_cold(true);
+        let here = self.asm.here();
+        self.asm.bind(faults, here);
+        self.enter_stub(site, self.stubs.interpret);
+        self.asm.set_cold(false);
+        self.clobbered();
         self.push_return_address(guest);
         self.asm.load(reg::RCX, native::scratch(1));
         self.branch(guest, 8);

@@ -124,6 +124,9 @@ pub(super) fn redirect(ins: &mut Instruction, base: Register, disp: i32) {
 
 impl Emitter<'_> {
     pub(super) fn copy(&mut self, guest: &Guest) -> Emit {
+        if (0..guest.ins.op_count()).any(|n| is_high(guest.ins.op_register(n))) {
+            return self.copy_high(guest);
+        }
         let operands = Operands::of(&guest.ins)?;
         let mut copy = guest.ins;
         if let Some(code) = without_accumulator(copy.code()) {
@@ -144,6 +147,100 @@ impl Emitter<'_> {
                     self.copy_load(guest, &copy, &operands, size, usize::from(align))
                 }
             }
+        }
+    }
+
+    /// Instructions of one or two operands with AH, CH, DH or BH among them: AH and CH of the host
+    /// stand in, or CL where the other one is a low byte.
+    fn copy_high(&mut self, guest: &Guest) -> Emit {
+        let ins = &guest.ins;
+        let number = |register: Register| match is_high(register) {
+            true => (register as u32 - Register::AH as u32) as u8,
+            false => register.full_register().number() as u8,
+        };
+        let reads_only = matches!(ins.mnemonic(), Mnemonic::Cmp | Mnemonic::Test);
+        let swaps = matches!(ins.mnemonic(), Mnemonic::Xchg | Mnemonic::Xadd);
+        if ins.op_count() > 2 || swaps {
+            return Err(NotNative);
+        }
+        let mut copy = *ins;
+        let register = |n: u32| n < ins.op_count() && ins.op_kind(n) == OpKind::Register;
+        if ins.op0_kind() == OpKind::Memory
+            || ins.op_count() == 2 && ins.op1_kind() == OpKind::Memory
+        {
+            let n = u32::from(ins.op0_kind() == OpKind::Memory);
+            let store = n == 1 && !reads_only;
+            let guest_register = number(ins.op_register(n));
+            redirect(&mut copy, Register::RCX, 0);
+            copy.set_op_register(n, Register::AH);
+            self.save_flags(guest.live_after & !guest.flags.kills | guest.flags.reads);
+            self.address(ins)?;
+            let want = if store { Want::Store } else { Want::Load };
+            let place = self.check(guest, 1, 1, want);
+            if store {
+                self.before_store(place, true);
+            }
+            if Self::wants_flags(guest) {
+                self.need_flags();
+            }
+            self.load_guest(reg::RAX, guest_register);
+            self.encode(&copy)?;
+            self.after_copy(guest);
+            if store {
+                if self.flags_in_eflags() && guest.live_after != 0 && !self.flags_saved() {
+                    self.check_watch_live(place, true);
+                } else {
+                    self.check_watch(place, true);
+                }
+            } else if !reads_only {
+                self.store_guest(guest_register, reg::RAX);
+            }
+            self.goes_on(place.site);
+            return Ok(());
+        }
+        if Self::wants_flags(guest) {
+            self.need_flags();
+        }
+        let spare = [
+            (reg::RAX, Register::AH, Register::AL),
+            (reg::RCX, Register::CH, Register::CL),
+        ];
+        for n in (0..ins.op_count()).filter(|&n| register(n)) {
+            let (host, high, low) = spare[n as usize];
+            if ins.op_register(n).size() != 1 {
+                return Err(NotNative);
+            }
+            self.load_guest(host, number(ins.op_register(n)));
+            copy.set_op_register(
+                n,
+                if is_high(ins.op_register(n)) {
+                    high
+                } else {
+                    low
+                },
+            );
+        }
+        self.encode(&copy)?;
+        if !reads_only && register(0) {
+            self.store_guest(number(ins.op0_register()), reg::RAX);
+        }
+        self.after_copy(guest);
+        Ok(())
+    }
+
+    /// Copies a guest register to a host register.
+    fn load_guest(&mut self, to: u8, guest: u8) {
+        match held(guest) {
+            Some(host) => self.asm.mov(to, host),
+            None => self.asm.load(to, native::register(guest)),
+        }
+    }
+
+    /// And back.
+    fn store_guest(&mut self, guest: u8, from: u8) {
+        match held(guest) {
+            Some(host) => self.asm.mov(host, from),
+            None => self.asm.store(native::register(guest), from),
         }
     }
 

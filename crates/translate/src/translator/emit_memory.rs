@@ -122,6 +122,7 @@ impl Emitter<'_> {
     ) -> Checked {
         let site = self.site(guest, size);
         self.product.sites[site].store = want == Want::Store;
+        self.product.sites[site].align = align as u8;
         let hint = if stack {
             Some(HintPool::stack(self.table, want == Want::Store))
         } else {

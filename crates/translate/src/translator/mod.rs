@@ -20,6 +20,7 @@ mod emit_branch;
 mod emit_copy;
 mod emit_memory;
 mod emit_stack;
+mod emit_system;
 mod fast;
 mod heat;
 mod hints;

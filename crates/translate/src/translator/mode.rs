@@ -33,7 +33,8 @@ impl Cpu {
     /// 64-bit code, and when every access has to be looked at.
     #[inline]
     pub(super) fn translation_mode(&self) -> Option<Mode> {
-        if self.mode != CodeMode::Bits64 || self.tlb.table == Table::Slow {
+        let ring_0_or_3 = self.cpl == 0 || self.cpl == 3;
+        if self.mode != CodeMode::Bits64 || self.tlb.table == Table::Slow || !ring_0_or_3 {
             return None;
         }
         Some(Mode(

@@ -2,11 +2,15 @@
 
 use std::mem::offset_of;
 
+use wardian_engine::state::Segment;
+
 use super::fast::{Entry, Fast};
 use super::hints::Hint;
 use super::host::Mem;
 use super::vcpu_memory::FAST_OFFSET;
 use crate::cpu::Cpu;
+use crate::cpu::msr::Msrs;
+use crate::cpu::segment::index;
 use crate::mmu::tlb::Table;
 
 /// Scratch memory of translated code, and how it and the dispatcher hand things over.
@@ -111,6 +115,27 @@ pub(super) fn segment_base(segment: usize) -> Mem {
 /// The pointer to the vector registers in memory.
 pub(super) fn vectors() -> Mem {
     Mem::cpu(offset_of!(Cpu, vectors) as i32)
+}
+
+/// RFLAGS without the arithmetic flags.
+pub(super) fn system_flags() -> Mem {
+    Mem::cpu(offset_of!(Cpu, system_flags) as i32)
+}
+
+/// Whether an interrupt waits for the interrupt flag.
+pub(super) fn interrupt_waiting() -> Mem {
+    Mem::cpu(offset_of!(Cpu, interrupt_waiting) as i32)
+}
+
+/// IA32_KERNEL_GS_BASE.
+pub(super) fn kernel_gs_base() -> Mem {
+    Mem::cpu((offset_of!(Cpu, msrs) + offset_of!(Msrs, kernel_gs_base)) as i32)
+}
+
+/// The base in the hidden part of GS.
+pub(super) fn hidden_gs_base() -> Mem {
+    let gs = offset_of!(Cpu, seg) + index::GS * size_of::<Segment>();
+    Mem::cpu((gs + offset_of!(Segment, base)) as i32)
 }
 
 /// Offset from the vCPU of something in [`Fast`].

@@ -13,7 +13,7 @@ use super::stale::Stale;
 use crate::cpu::exception::StopReason;
 use crate::cpu::flags::Flags;
 use crate::cpu::registers::{RIP, RSP};
-use crate::cpu::{Cpu, flags};
+use crate::cpu::{Cpu, event, flags};
 use crate::hostexec::GUEST_MXCSR_MASK;
 use crate::mmu::canonical;
 use crate::mmu::walk::Intent;
@@ -36,7 +36,9 @@ pub(super) unsafe extern "sysv64" fn missed(cpu: *mut Cpu, address: u64, id: u64
     let site = cpu.cache().site(id);
     let store = site.store;
     cpu.judge_hint(&site);
-    if (address & 0xfff) + u64::from(site.size) <= 4096 && cpu.fill_fast(address, store) {
+    let fits = (address & 0xfff) + u64::from(site.size) <= 4096
+        && address & (u64::from(site.align) - 1) == 0;
+    if fits && cpu.fill_fast(address, store) {
         return cpu.cache().address(site.retry);
     }
     let host = cpu.interpret_site(id);
@@ -87,6 +89,9 @@ pub(super) unsafe extern "sysv64" fn exit(cpu: *mut Cpu, _: u64, id: u64) -> u64
     cpu.take_flags();
     let target = cpu.cache().exit_target(id);
     cpu.regs[RIP] = target;
+    if cpu.interrupt_waiting && cpu.system_flags & flags::IF != 0 {
+        cpu.events |= event::CHECK_INTERRUPTS;
+    }
     if cpu.signal.pending() != 0 || cpu.events != 0 || cpu.single_block {
         return cpu.going_to(LEAVE);
     }
@@ -153,7 +158,7 @@ impl Cpu {
     /// The interpreter's flags become the saved ones.
     fn give_flags(&mut self) {
         let bits = self.flags.bits();
-        self.native.flags = ((bits & 0xff) << 8 | bits >> 11 & 1) as u32;
+        self.native.flags = ((bits & 0xff | flags::FIXED_1) << 8 | bits >> 11 & 1) as u32;
     }
 
     /// To be called with what a stub's function returns: outside translated code the vector registers

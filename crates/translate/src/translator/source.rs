@@ -109,6 +109,9 @@ pub(super) fn read(bytes: &[u8], rip: u64, limit: usize, how: &Decoding) -> Opti
         ranges: vec![(start as u16, at as u16)],
         live_in: 0,
     };
+    source.interpret_last_sti();
+    let end = source.end().wrapping_sub(page) as u16;
+    source.ranges[0].1 = end;
     source.find_live_flags(bytes, how);
     Some(source)
 }
@@ -119,6 +122,27 @@ impl Source {
         self.instructions
             .last()
             .map_or(self.rip, |g| g.ins.next_ip())
+    }
+
+    /// STI holds interrupts off for one more instruction: where that is not one the block simply goes
+    /// on behind, the interpreter takes both.
+    fn interpret_last_sti(&mut self) {
+        for n in 0..self.instructions.len() {
+            let plain = self.instructions.get(n + 1).is_some_and(|next| {
+                !next.class.ends()
+                    && !matches!(
+                        next.class,
+                        Class::JumpIf | Class::SetInterrupts | Class::Interpret { .. }
+                    )
+            });
+            if self.instructions[n].class == Class::SetInterrupts && !plain {
+                self.instructions[n].class = Class::Interpret { ends: true };
+                self.instructions[n].flags =
+                    FlagUse::of(&self.instructions[n].ins, self.instructions[n].class);
+                self.instructions.truncate(n + 1);
+                return;
+            }
+        }
     }
 
     fn find_live_flags(&mut self, bytes: &[u8], how: &Decoding) {
