@@ -106,3 +106,29 @@ def test_the_stock_kernels_own_symbols_name_its_code(
     assert sum(bool(name) for name in names) > 0.9 * len(names)
     assert any(name.startswith("entry_SYSCALL_64") for name in names)
     assert any(block.user for block in recent.hottest(10_000))
+
+
+def test_translated_blocks_are_listed_for_perf(
+    debian_kernel: Path, busybox_initrd: MakeInitrd
+) -> None:
+    machine = wardian.Machine(
+        kernel=debian_kernel,
+        initrd=busybox_initrd("echo up"),
+        append="console=ttyS0 quiet",
+        memory="256M",
+        engine="translate",
+    )
+    path = machine.profiling.write_perf_map()
+    try:
+        with machine:
+            machine.wait(BOOT_S)
+        listed = path.read_text()
+    finally:
+        path.unlink(missing_ok=True)
+    lines = [line.split(" ", 2) for line in listed.splitlines()]
+    assert len(lines) == machine.profiling.blocks_listed > 1000
+    assert all(int(start, 16) and 0 < int(size, 16) < 1 << 20 for start, size, _ in lines)
+    names = [name for _, _, name in lines]
+    # The decompressor, which runs before the kernel has symbols, is listed too.
+    assert sum(re.fullmatch(r"guest:k:[A-Za-z_].*", name) is not None for name in names) > 1000
+    assert any(name.startswith("guest:u:0x") for name in names)

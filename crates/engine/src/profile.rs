@@ -5,8 +5,8 @@
 //! and whoever reads the counts does not make it wait either. Without a profile running the cost is
 //! nothing: the run loop looks at that word anyway.
 //!
-//! The place of a sample is the block that runs *next*: what a vCPU does between two looks at its
-//! signals is charged to the block behind it.
+//! The place of a sample is a block: translated code names the one it leaves, and the interpreter,
+//! which does not remember it, the one it enters.
 
 mod perf_map;
 mod sampler;

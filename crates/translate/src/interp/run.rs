@@ -194,10 +194,7 @@ impl Cpu {
     #[cold]
     #[inline(never)]
     fn attend(&mut self) -> Option<VmExit> {
-        if self.signal.pending() & VcpuSignal::SAMPLE != 0 {
-            self.signal.take(VcpuSignal::SAMPLE);
-            self.record_place(false);
-        }
+        self.sample(self.rip(), false);
         if self.signal.take(VcpuSignal::KICK) != 0 {
             return Some(VmExit::Interrupted);
         }
@@ -230,15 +227,18 @@ impl Cpu {
         self.take_interrupts()
     }
 
-    /// Tells the profile where this vCPU is.
-    fn record_place(&self, translated: bool) {
-        let place = Place {
-            rip: self.rip(),
-            user: self.cpl == 3,
-            translated,
-            halted: self.activity != Activity::Running,
-        };
-        self.board.profiler.record(self.index, place);
+    /// Tells the profile, if it asks, that this vCPU is in or before the block at `rip`.
+    pub(crate) fn sample(&self, rip: u64, translated: bool) {
+        if self.signal.pending() & VcpuSignal::SAMPLE != 0 {
+            self.signal.take(VcpuSignal::SAMPLE);
+            let place = Place {
+                rip,
+                user: self.cpl == 3,
+                translated,
+                halted: self.activity != Activity::Running,
+            };
+            self.board.profiler.record(self.index, place);
+        }
     }
 
     /// Makes room when an instruction found none for its thunk or block.

@@ -466,14 +466,16 @@ impl CodeCache {
         }
     }
 
-    /// The block whose host code is at `address`, for profiles and messages.
-    pub(super) fn describe(&self, number: u32) -> (u64, u64, Key) {
+    /// Where a block's host code starts, and its length in bytes.
+    pub(super) fn host_code(&self, number: u32) -> (u64, u64) {
         let block = self.block(number);
-        (
-            self.address(block.start),
-            u64::from(block.length),
-            block.key,
-        )
+        (self.address(block.start), u64::from(block.length))
+    }
+
+    /// The guest address of the block that a site or exit belongs to, if it still exists.
+    pub(super) fn block_rip(&self, number: u64) -> Option<u64> {
+        let block = self.blocks.get(split(number).0 as usize)?;
+        block.as_ref().map(|block| block.key.rip)
     }
 }
 

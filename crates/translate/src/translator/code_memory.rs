@@ -1,8 +1,11 @@
-//! The code cache's memory: one file mapped twice, writable for the translator and executable for
-//! the processor, at addresses that have nothing to do with each other.
+//! The code cache's memory: the same pages mapped twice, writable for the translator and executable
+//! for the processor, at addresses that have nothing to do with each other.
 //!
 //! x86 instruction fetch is coherent with stores by physical address, so no flush follows a write;
 //! the thread that writes here is the only one that runs what it wrote.
+//!
+//! It is anonymous memory, not a memory file: only for the former does `perf` look into the list of
+//! blocks that `wardian_engine::profile::PerfMap` writes.
 
 use std::io;
 use std::ptr::{self, NonNull};
@@ -23,32 +26,29 @@ impl CodeMemory {
     /// # Errors
     /// The host's refusal.
     pub(super) fn new(length: usize) -> io::Result<Self> {
-        let size = libc::off_t::try_from(length).map_err(io::Error::other)?;
-        // SAFETY: plain system calls; the name is a NUL-terminated constant, and the mappings keep
-        // the file after its descriptor is closed.
-        unsafe {
-            let fd = libc::memfd_create(c"wardian-code".as_ptr(), libc::MFD_CLOEXEC);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let mapped = (libc::ftruncate(fd, size) == 0)
-                .then_some(())
-                .ok_or_else(io::Error::last_os_error)
-                .and_then(|()| map(fd, length, libc::PROT_READ | libc::PROT_WRITE))
-                .and_then(|writable| {
-                    map(fd, length, libc::PROT_READ | libc::PROT_EXEC)
-                        .map(|executable| (writable, executable))
-                        .inspect_err(|_| {
-                            libc::munmap(writable.as_ptr().cast(), length);
-                        })
-                });
-            libc::close(fd);
-            let (writable, executable) = mapped?;
-            Ok(Self {
-                writable,
-                executable,
-                length,
-            })
+        const WRITABLE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
+        const EXECUTABLE: libc::c_int = libc::PROT_READ | libc::PROT_EXEC;
+        const SHARED: libc::c_int = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        // SAFETY: a fresh mapping at an address of the kernel's choice.
+        let writable = unsafe { libc::mmap(ptr::null_mut(), length, WRITABLE, SHARED, -1, 0) };
+        let writable = pointer(writable)?;
+        // A length of zero makes a second mapping of shared pages and leaves the first (mremap(2)).
+        // SAFETY: the first mapping is ours and has `length` bytes.
+        let second =
+            unsafe { libc::mremap(writable.as_ptr().cast(), 0, length, libc::MREMAP_MAYMOVE) };
+        let memory = pointer(second).map(|executable| Self {
+            writable,
+            executable,
+            length,
+        });
+        let memory = memory.inspect_err(|_| {
+            // SAFETY: mapped above, and nothing refers to it.
+            unsafe { libc::munmap(writable.as_ptr().cast(), length) };
+        })?;
+        // SAFETY: the second mapping is ours; nothing has used it yet.
+        match unsafe { libc::mprotect(second, length, EXECUTABLE) } {
+            0 => Ok(memory),
+            _ => Err(io::Error::last_os_error()),
         }
     }
 
@@ -83,13 +83,10 @@ impl Drop for CodeMemory {
     }
 }
 
-/// # Safety
-/// `fd` is an open file of at least `length` bytes.
-unsafe fn map(fd: libc::c_int, length: usize, protection: libc::c_int) -> io::Result<NonNull<u8>> {
-    // SAFETY: a fresh shared mapping at an address of the kernel's choice.
-    let at = unsafe { libc::mmap(ptr::null_mut(), length, protection, libc::MAP_SHARED, fd, 0) };
-    if at == libc::MAP_FAILED {
+/// What mmap or mremap gave, or why it gave nothing.
+fn pointer(mapped: *mut libc::c_void) -> io::Result<NonNull<u8>> {
+    if mapped == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    NonNull::new(at.cast()).ok_or_else(|| io::Error::other("mmap returned address zero"))
+    NonNull::new(mapped.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))
 }

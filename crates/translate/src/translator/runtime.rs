@@ -18,6 +18,7 @@ use crate::hostexec::GUEST_MXCSR_MASK;
 use crate::mmu::canonical;
 use crate::mmu::walk::Intent;
 use wardian_engine::contract::VmExit;
+use wardian_engine::signal::VcpuSignal;
 use wardian_memory::CodeListener;
 
 /// Goes on where `Native::resume` says.
@@ -89,6 +90,7 @@ pub(super) unsafe extern "sysv64" fn exit(cpu: *mut Cpu, _: u64, id: u64) -> u64
     cpu.take_flags();
     let target = cpu.cache().exit_target(id);
     cpu.regs[RIP] = target;
+    cpu.sample_block(id);
     if cpu.interrupt_waiting && cpu.system_flags & flags::IF != 0 {
         cpu.events |= event::CHECK_INTERRUPTS;
     }
@@ -120,6 +122,7 @@ pub(super) unsafe extern "sysv64" fn branch_missed(cpu: *mut Cpu, target: u64, _
         return cpu.going_to(host);
     }
     cpu.regs[RIP] = target;
+    cpu.sample_block(u64::from(cpu.native.branch));
     let host = cpu.dispatch();
     cpu.going_to(host)
 }
@@ -146,6 +149,15 @@ impl Cpu {
     fn fast(&mut self) -> &mut Fast {
         self.fast_tables()
             .expect("a vCPU with a translator has tables")
+    }
+
+    /// Tells the profile, if it asks, which block ran last: the one that site or exit `id` is of.
+    fn sample_block(&self, id: u64) {
+        if self.signal.pending() & VcpuSignal::SAMPLE != 0 {
+            // A block that was dropped meanwhile is named by where it led to.
+            let rip = self.cache().block_rip(id).unwrap_or(self.rip());
+            self.sample(rip, true);
+        }
     }
 
     /// The saved flags become the interpreter's.
@@ -365,6 +377,10 @@ impl Cpu {
             .cache
             .translate(unsafe { &mut *fast }, key, &source);
         translator.cache.counts.nanoseconds += began.elapsed().as_nanos() as u64;
+        if let Some(map) = self.board.profiler.perf_map() {
+            let (start, length) = self.cache().host_code(number);
+            map.block(start, length, rip, mode.user());
+        }
         self.note_translation(number, rip, mode, global);
         Some(number)
     }
