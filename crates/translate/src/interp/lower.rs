@@ -94,7 +94,7 @@ pub(super) fn operand_size(ins: &Instruction, n: u32) -> usize {
 }
 
 /// Decodes one instruction. `None` if `bytes` end inside it. The flag says that the block ends here.
-pub(super) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)> {
+pub(crate) fn decode(cpu: &mut Cpu, bytes: &[u8], ip: u64) -> Option<(Op, bool)> {
     let options = decoder_options(&cpu.features.host);
     let mut decoder = Decoder::with_ip(cpu.mode.bitness(), bytes, ip, options);
     let mut ins = decoder.decode();

@@ -82,6 +82,19 @@ impl Cpu {
         None
     }
 
+    /// Runs one instruction that was decoded before. RIP is at it.
+    pub(crate) fn run_op(&mut self, op: &super::op::Op) -> Option<VmExit> {
+        self.ops_end = std::ptr::from_ref(op).wrapping_add(1);
+        self.regs[RIP] = self.regs[RIP].wrapping_add(u64::from(op.len));
+        self.instructions += 1;
+        if (op.run)(self, op).is_err() {
+            self.regs[RIP] = self.regs[RIP].wrapping_sub(u64::from(op.len));
+            self.name_address_fault(op);
+            return self.stopped();
+        }
+        None
+    }
+
     #[inline(always)]
     fn account(&mut self, first: *const super::op::Op, end: *const super::op::Op) {
         // SAFETY: both point into the same block.
@@ -246,6 +259,8 @@ impl Cpu {
         if self.events & event::DROP_CODE != 0 {
             self.events &= !event::DROP_CODE;
             self.blocks.clear();
+            // Translations hold decoded instructions, and those thunks.
+            self.drop_translations();
             self.host.reset();
         }
     }

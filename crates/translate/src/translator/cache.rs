@@ -19,6 +19,7 @@ use super::host::{Asm, Target};
 use super::mode::Mode;
 use super::source::Source;
 use super::stubs::{self, Stubs};
+use crate::interp::op::Op;
 
 /// Bytes of the code cache. The host gives pages only as they are used.
 const CACHE_BYTES: u32 = 32 << 20;
@@ -53,6 +54,8 @@ pub(super) struct Site {
     pub(super) hint: i32,
     pub(super) store: bool,
     pub(super) complete: bool,
+    /// Number of the decoded instruction in its block, if it is there to be interpreted.
+    pub(super) op: Option<u16>,
 }
 
 #[derive(Clone, Copy)]
@@ -82,6 +85,8 @@ pub(super) struct Block {
     view: u32,
     segment: u32,
     hints: Vec<u32>,
+    /// Decoded instructions for the interpreter.
+    ops: Vec<Op>,
 }
 
 /// Multiplies and folds: keys are addresses, which no guest can choose to much effect on a host that
@@ -222,6 +227,29 @@ impl CodeCache {
         self.block(block).sites[index]
     }
 
+    /// The instructions of block `number` that are there to be interpreted: site and address.
+    pub(super) fn interpreted(&self, number: u32) -> Vec<(usize, u64)> {
+        let sites = self.block(number).sites.iter().enumerate();
+        sites
+            .filter(|(_, site)| site.op.is_some())
+            .map(|(index, site)| (index, site.rip))
+            .collect()
+    }
+
+    /// Keeps the decoded instruction of a site.
+    pub(super) fn keep_op(&mut self, number: u32, site: usize, op: Op) {
+        let block = self.block_mut(number);
+        block.sites[site].op = Some(block.ops.len() as u16);
+        block.ops.push(op);
+    }
+
+    /// The decoded instruction of a site, if it is kept.
+    pub(super) fn op(&self, number: u64) -> Option<*const Op> {
+        let block = self.block(split(number).0);
+        let op = block.sites[split(number).1].op?;
+        block.ops.get(usize::from(op)).map(|op| &raw const *op)
+    }
+
     /// The guest address an exit leads to.
     pub(super) fn exit_target(&self, number: u64) -> u64 {
         let (block, index) = split(number);
@@ -319,6 +347,7 @@ impl CodeCache {
                     hint: site.hint,
                     store: site.store,
                     complete: site.complete,
+                    op: site.interprets.then_some(u16::MAX),
                 })
                 .collect(),
             exits: product
@@ -338,6 +367,7 @@ impl CodeCache {
             view,
             segment: self.segment,
             hints: product.hints,
+            ops: Vec::new(),
         }
     }
 

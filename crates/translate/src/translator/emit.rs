@@ -41,6 +41,8 @@ pub(super) struct Site {
     pub(super) store: bool,
     /// Behind the store the instruction is complete.
     pub(super) complete: bool,
+    /// It is there to have the instruction interpreted.
+    pub(super) interprets: bool,
 }
 
 /// A way out of a block to a known guest address.
@@ -233,6 +235,7 @@ impl<'a> Emitter<'a> {
     fn interpret(&mut self, guest: &Guest) {
         self.save_flags(guest.live_after | guest.flags.reads);
         let site = self.site(guest, 0);
+        self.product.sites[site].interprets = true;
         self.enter_stub(site, self.stubs.interpret);
         self.in_eflags = true;
         self.saved = true;
@@ -254,6 +257,7 @@ impl<'a> Emitter<'a> {
             hint: 0,
             store: false,
             complete: true,
+            interprets: false,
         });
         self.product.sites.len() - 1
     }

@@ -92,7 +92,11 @@ impl Emitter<'_> {
         use iced_x86::{Mnemonic, Register};
         let ins = &guest.ins;
         let size = ins.op1_register().size();
-        if size == 2 {
+        // A narrow address wraps around after the offset is added.
+        let narrow = [ins.memory_base(), ins.memory_index()]
+            .iter()
+            .any(|r| *r != Register::None && r.size() == 4);
+        if size == 2 || narrow {
             return Err(NotNative);
         }
         let wide = size == 8;

@@ -15,6 +15,7 @@ use crate::cpu::flags::Flags;
 use crate::cpu::registers::{RIP, RSP};
 use crate::cpu::{Cpu, event, flags};
 use crate::hostexec::GUEST_MXCSR_MASK;
+use crate::interp::lower;
 use crate::mmu::canonical;
 use crate::mmu::walk::Intent;
 use wardian_engine::contract::VmExit;
@@ -267,7 +268,12 @@ impl Cpu {
         let mode = self.translation_mode();
         let exceptions = self.exceptions;
         self.translator().interpreted += 1;
-        if let Some(exit) = self.run_block(1) {
+        // SAFETY: blocks, and with them their instructions, are only dropped in the run loop.
+        let exit = match self.cache().op(id).map(|op| unsafe { &*op }) {
+            Some(op) => self.run_op(op),
+            None => self.run_block(1),
+        };
+        if let Some(exit) = exit {
             self.translator().exit = Some(exit);
             return LEAVE;
         }
@@ -364,7 +370,7 @@ impl Cpu {
         self.fetch_code(page, &mut bytes).ok()?;
         let host = self.features.host;
         let how = Decoding {
-            options: crate::interp::lower::decoder_options(&host),
+            options: lower::decoder_options(&host),
             features: &host,
             vectors: mode.vectors(),
         };
@@ -376,6 +382,13 @@ impl Cpu {
         let number = translator
             .cache
             .translate(unsafe { &mut *fast }, key, &source);
+        for (site, rip) in translator.cache.interpreted(number) {
+            let at = (rip & 0xfff) as usize;
+            if let Some((op, _)) = lower::decode(self, &bytes[at..], rip) {
+                self.cache_mut().keep_op(number, site, op);
+            }
+        }
+        let translator = self.translator();
         translator.cache.counts.nanoseconds += began.elapsed().as_nanos() as u64;
         if let Some(map) = self.board.profiler.perf_map() {
             let (start, length) = self.cache().host_code(number);
@@ -415,6 +428,15 @@ impl Cpu {
         unsafe {
             let enter: Enter = std::mem::transmute::<u64, Enter>(enter);
             enter(self);
+        }
+    }
+
+    /// Drops every translation.
+    pub(crate) fn drop_translations(&mut self) {
+        let fast = self.fast;
+        if let Some(translator) = self.translator.as_mut() {
+            // SAFETY: as in `fast`; the translator does not refer to it.
+            translator.cache.clear(unsafe { &mut *fast });
         }
     }
 

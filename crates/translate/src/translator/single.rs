@@ -11,15 +11,17 @@ impl Cpu {
         self.drop_code_if_full();
         self.drop_stale_code();
         self.events = 0;
-        if self.translate_block(instructions).is_none() {
-            return self.execute_one();
+        let mut there = self.translated_entry();
+        if there.is_none() {
+            if self.translate_block(instructions).is_none() {
+                return self.execute_one();
+            }
+            there = self.translated_entry();
         }
         self.fast_tables()
             .expect("it has a translator")
             .clear_code();
-        let host = self
-            .translated_entry()
-            .expect("it has just been translated");
+        let host = there.expect("it has just been translated");
         self.single_block = true;
         self.enter(host);
         self.single_block = false;
