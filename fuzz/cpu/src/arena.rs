@@ -78,10 +78,14 @@ impl Arena {
     pub(crate) fn restore(&mut self, pokes: &[Poke], stores: bool, same_memory: bool) {
         let writable = DATA_WRITABLE as usize;
         let stored = stores && self.host.data()[..writable] != self.before[..writable];
-        if !same_memory || stored {
-            self.host.data()[..writable].copy_from_slice(&self.background[..writable]);
+        if !same_memory {
             self.subject.fill_data(&self.background);
-            self.before.copy_from_slice(&self.background);
+        }
+        if !same_memory || stored {
+            let background = &self.background[..writable];
+            self.host.data()[..writable].copy_from_slice(background);
+            self.subject.data()[..writable].copy_from_slice(background);
+            self.before[..writable].copy_from_slice(background);
             return;
         }
         for poke in pokes {

@@ -2,97 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use iced_x86::Code;
 
 use crate::arena::MakeSubject;
-use crate::block::{self, BlockDuel, BlockGenerator};
 use crate::compare::Parts;
-use crate::contest::{Contest, Verdict};
-use crate::duel::Duel;
-use crate::generate::{EPOCH, Generator};
-use crate::state::Mode;
+use crate::generate::EPOCH;
+use crate::plan::Plan;
+use crate::shared::{Example, Shared};
 
 /// How long a worker may stand on one case before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// A worker's exit status when the host side or the subject cannot be made.
 const SETUP_FAILED: i32 = 71;
-/// What is said of a worker that ended where no case was running.
-pub(crate) const OUTSIDE: &str = "(outside a case)\n";
 const PROGRESS: Duration = Duration::from_secs(5);
-const CODES: usize = 5248;
-const EXAMPLES_LEN: usize = 4 << 20;
-/// Examples kept for each form.
-const EXAMPLES_PER_CODE: u32 = 3;
-
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// First and last+1 case number.
-    pub cases: u64,
-    /// The seed.
-    pub seed: u64,
-    /// Stop after this long even if cases are left.
-    pub time: Option<Duration>,
-    /// Worker processes.
-    pub jobs: u64,
-    /// End as soon as one case differed.
-    pub stop_at_first: bool,
-    /// Form filter.
-    pub only: Option<String>,
-    /// CPU mode of all cases.
-    pub mode: Mode,
-    /// Blocks of instructions in place of single ones; 64-bit mode only.
-    pub blocks: bool,
-}
-
-impl Plan {
-    /// What runs the plan's cases in this process.
-    ///
-    /// # Errors
-    /// When the host side or the subject cannot be set up.
-    pub fn contest(&self, make: &MakeSubject) -> io::Result<Box<dyn Contest>> {
-        let only = self.only.as_deref();
-        Ok(if self.blocks {
-            Box::new(BlockDuel::new(BlockGenerator::new(self.seed, only), make)?)
-        } else {
-            let generator = Generator::new(self.seed, self.mode, only);
-            Box::new(Duel::new(generator, self.mode, make)?)
-        })
-    }
-
-    /// Case `index` as text.
-    pub fn text(&self, index: u64) -> String {
-        let only = self.only.as_deref();
-        if self.blocks {
-            let mut generator = BlockGenerator::new(self.seed, only);
-            generator.start_epoch(index);
-            let generated = generator.case(index);
-            return generated.map_or(String::new(), |generated| generated.text());
-        }
-        let mut generator = Generator::new(self.seed, self.mode, only);
-        generator.start_epoch(index);
-        generator
-            .case(index)
-            .map_or(String::new(), |generated| generated.text())
-    }
-
-    /// The form that a case which ended its worker is filed under, and the case as text; `None` if
-    /// nobody is to blame.
-    fn describe(&self, index: u64, make: &MakeSubject) -> io::Result<Option<(Code, String)>> {
-        if self.blocks {
-            return block::describe(self.seed, self.only.as_deref(), index, make);
-        }
-        let mut generator = Generator::new(self.seed, self.mode, self.only.as_deref());
-        generator.start_epoch(index);
-        let Some(generated) = generator.case(index) else {
-            return Ok(Some((Code::INVALID, OUTSIDE.into())));
-        };
-        Ok(Some((generated.instruction.code(), generated.text())))
-    }
-}
 
 /// Totals and examples.
 #[derive(Debug, Default)]
@@ -117,36 +42,6 @@ pub struct Summary {
     pub examples: Vec<Example>,
 }
 
-/// One difference in full.
-#[derive(Debug)]
-pub struct Example {
-    /// The form's number.
-    pub code: u16,
-    /// What differed; empty for a crash or a hang.
-    pub parts: Parts,
-    /// The case's number.
-    pub index: u64,
-    /// The report.
-    pub text: String,
-}
-
-/// Memory that parent and one worker share.
-#[repr(C)]
-struct Shared {
-    current: AtomicU64,
-    cases: AtomicU64,
-    faulted: AtomicU64,
-    skipped: AtomicU64,
-    left: AtomicU64,
-    differed: AtomicU64,
-    stop: AtomicU64,
-    examples_len: AtomicUsize,
-    by_vector: [AtomicU64; 32],
-    by_code: [AtomicU32; CODES],
-    differed_by_code: [AtomicU32; CODES],
-    examples: [core::cell::UnsafeCell<u8>; EXAMPLES_LEN],
-}
-
 struct Worker {
     job: u64,
     shared: &'static Shared,
@@ -164,7 +59,7 @@ pub fn run(plan: &Plan, make: &MakeSubject) -> io::Result<Summary> {
     let started = Instant::now();
     let mut workers = Vec::new();
     for job in 0..plan.jobs {
-        let shared = share()?;
+        let shared = Shared::map()?;
         let first = job * EPOCH;
         let process = Some(start(plan, make, shared, job, first)?);
         let seen_at = Instant::now();
@@ -309,7 +204,7 @@ fn work(plan: &Plan, make: &MakeSubject, shared: &Shared, job: u64, first: u64) 
         let end = ((index / EPOCH + 1) * EPOCH).min(plan.cases);
         while index < end {
             shared.current.store(index, Relaxed);
-            record(shared, index, contest.fight(index));
+            shared.record(index, contest.fight(index));
             index += 1;
         }
         if shared.stop.load(Relaxed) != 0 {
@@ -318,116 +213,6 @@ fn work(plan: &Plan, make: &MakeSubject, shared: &Shared, job: u64, first: u64) 
         index = (index - 1) / EPOCH * EPOCH + plan.jobs * EPOCH;
     }
     Ok(())
-}
-
-fn record(shared: &Shared, index: u64, verdict: Verdict) {
-    let count = |counter: &AtomicU64| {
-        counter.store(counter.load(Relaxed) + 1, Relaxed);
-    };
-    match verdict {
-        Verdict::Skipped => count(&shared.skipped),
-        Verdict::Left(_) => count(&shared.left),
-        Verdict::Agreed { codes, vector } => {
-            count(&shared.cases);
-            if let Some(vector) = vector {
-                count(&shared.faulted);
-                count(&shared.by_vector[usize::from(vector & 31)]);
-            }
-            shared.count_forms(&codes);
-        }
-        Verdict::Differed {
-            codes,
-            code,
-            parts,
-            text,
-        } => {
-            count(&shared.cases);
-            count(&shared.differed);
-            shared.count_forms(&codes);
-            let before = shared.differed_by_code[code as usize].fetch_add(1, Relaxed);
-            if before < EXAMPLES_PER_CODE {
-                shared.add_example(code as u16, parts, index, &text);
-            }
-        }
-    }
-}
-
-impl Shared {
-    fn count_forms(&self, codes: &[Code]) {
-        for code in codes {
-            let counter = &self.by_code[*code as usize];
-            counter.store(counter.load(Relaxed) + 1, Relaxed);
-        }
-    }
-
-    /// Appends `code, parts, length, index, text`; drops the example when the space is used up.
-    fn add_example(&self, code: u16, parts: Parts, index: u64, text: &str) {
-        let start = self.examples_len.load(Relaxed);
-        let mut record = Vec::with_capacity(text.len() + 16);
-        record.extend(code.to_le_bytes());
-        record.push(parts.0);
-        record.push(0);
-        record.extend((text.len() as u32).to_le_bytes());
-        record.extend(index.to_le_bytes());
-        record.extend(text.as_bytes());
-        if start + record.len() > EXAMPLES_LEN {
-            return;
-        }
-        for (offset, byte) in record.iter().enumerate() {
-            // SAFETY: the one worker writes beyond `examples_len`, the parent reads below it and
-            // only after the worker has ended.
-            unsafe { *self.examples[start + offset].get() = *byte };
-        }
-        self.examples_len.store(start + record.len(), Relaxed);
-    }
-
-    fn examples(&self) -> Vec<Example> {
-        // SAFETY: the worker has ended; see `add_example`.
-        let bytes: Vec<u8> = self.examples[..self.examples_len.load(Relaxed)]
-            .iter()
-            .map(|cell| unsafe { *cell.get() })
-            .collect();
-        let mut examples = Vec::new();
-        let mut rest = &bytes[..];
-        while rest.len() >= 16 {
-            let (head, tail) = rest.split_at(16);
-            let field = |range: core::ops::Range<usize>| {
-                head[range]
-                    .iter()
-                    .rev()
-                    .fold(0_u64, |value, byte| value << 8 | u64::from(*byte))
-            };
-            let length = field(4..8) as usize;
-            let (text, next) = tail.split_at(length);
-            examples.push(Example {
-                code: field(0..2) as u16,
-                parts: Parts(head[2]),
-                index: field(8..16),
-                text: String::from_utf8_lossy(text).into_owned(),
-            });
-            rest = next;
-        }
-        examples
-    }
-}
-
-fn share() -> io::Result<&'static Shared> {
-    // SAFETY: a fresh zeroed mapping is a valid `Shared`, whose fields are all integers; it is
-    // never unmapped.
-    unsafe {
-        let memory = libc::mmap(
-            core::ptr::null_mut(),
-            size_of::<Shared>(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(&*memory.cast::<Shared>())
-    }
 }
 
 fn progress(workers: &[Worker], started: Instant) {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use iced_x86::Code;
 use wardian_fuzz_cpu::block::{BlockDuel, BlockGenerator};
-use wardian_fuzz_cpu::campaign::{Plan, Summary, run};
+use wardian_fuzz_cpu::campaign::{Summary, run};
 use wardian_fuzz_cpu::contest::{Contest, Verdict};
 use wardian_fuzz_cpu::generate::{EPOCH, Generator};
 use wardian_fuzz_cpu::host::Host;
 use wardian_fuzz_cpu::interpreter::{Interpreter, Translator};
+use wardian_fuzz_cpu::plan::Plan;
 use wardian_fuzz_cpu::state::Mode;
 use wardian_fuzz_cpu::subject::Subject;
 

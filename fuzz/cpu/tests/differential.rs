@@ -3,23 +3,30 @@
 
 use std::io;
 
-use wardian_fuzz_cpu::campaign::{Plan, run};
+use wardian_fuzz_cpu::arena::MakeSubject;
+use wardian_fuzz_cpu::campaign::run;
 use wardian_fuzz_cpu::host::Host;
-use wardian_fuzz_cpu::interpreter::Interpreter;
+use wardian_fuzz_cpu::interpreter::{Interpreter, Translator};
+use wardian_fuzz_cpu::plan::Plan;
 use wardian_fuzz_cpu::state::Mode;
 use wardian_fuzz_cpu::subject::Subject;
 
 const CASES: u64 = 250_000;
+const TRANSLATED: u64 = 100_000;
 const SEED: u64 = 20;
 
-fn make(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
+fn interpreter(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
     Ok(Box::new(Interpreter::new(mode)?))
 }
 
+fn translator(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
+    Ok(Box::new(Translator::new(mode)?))
+}
+
 /// The differences of the slice.
-fn slice(name: &str, mode: Mode, blocks: bool) -> u64 {
+fn slice(name: &str, cases: u64, mode: Mode, blocks: bool, make: &MakeSubject) -> u64 {
     let plan = Plan {
-        cases: CASES,
+        cases,
         seed: SEED,
         time: None,
         jobs: 1,
@@ -28,7 +35,7 @@ fn slice(name: &str, mode: Mode, blocks: bool) -> u64 {
         mode,
         blocks,
     };
-    let summary = run(&plan, &make).expect("workers start");
+    let summary = run(&plan, make).expect("workers start");
     for example in &summary.examples {
         println!(
             "case {} of {name}: {}\n{}",
@@ -38,7 +45,7 @@ fn slice(name: &str, mode: Mode, blocks: bool) -> u64 {
         );
     }
     assert!(
-        summary.cases > CASES * 9 / 10,
+        summary.cases > cases * 9 / 10,
         "only {} cases ran",
         summary.cases
     );
@@ -52,8 +59,10 @@ fn slice(name: &str, mode: Mode, blocks: bool) -> u64 {
 }
 
 fn main() {
-    let differed = slice("64-bit code", Mode::Long, false)
-        + slice("32-bit code", Mode::Compatibility, false)
-        + slice("blocks", Mode::Long, true);
-    assert_eq!(differed, 0, "the interpreter differs from this CPU");
+    let (long, compatibility) = (Mode::Long, Mode::Compatibility);
+    let differed = slice("64-bit code", CASES, long, false, &interpreter)
+        + slice("32-bit code", CASES, compatibility, false, &interpreter)
+        + slice("blocks", TRANSLATED, long, true, &interpreter)
+        + slice("translated blocks", TRANSLATED, long, true, &translator);
+    assert_eq!(differed, 0, "an engine differs from this CPU");
 }

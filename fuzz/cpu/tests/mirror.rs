@@ -2,9 +2,10 @@
 
 use std::io;
 
-use wardian_fuzz_cpu::campaign::{Plan, Summary, run};
+use wardian_fuzz_cpu::campaign::{Summary, run};
 use wardian_fuzz_cpu::host::Host;
 use wardian_fuzz_cpu::mirror::{Mirror, Perturbation};
+use wardian_fuzz_cpu::plan::Plan;
 use wardian_fuzz_cpu::state::{End, Mode};
 use wardian_fuzz_cpu::subject::Subject;
 

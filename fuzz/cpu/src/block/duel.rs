@@ -11,10 +11,10 @@ use super::minimise::{every, kills, minimise};
 use super::referee::{Referee, Ruling};
 use super::report::{numbers, start};
 use crate::arena::{Arena, MakeSubject};
-use crate::campaign::OUTSIDE;
 use crate::compare::{Parts, differing, sets_misaligned_mode};
 use crate::contest::{Contest, Verdict};
 use crate::flags::ARITHMETIC;
+use crate::plan::OUTSIDE;
 use crate::report::differences;
 use crate::state::{Case, End, Mode, Outcome};
 
@@ -172,7 +172,7 @@ fn filed_under(block: &Block) -> Code {
 /// What `whole` starts from, with another block.
 fn case_of(whole: &Case, block: &Block) -> Case {
     let mut case = whole.clone();
-    case.bytes = block.bytes();
+    case.bytes.clone_from(&block.bytes);
     case.starts = block.starts;
     case
 }

@@ -75,7 +75,7 @@ impl BlockGenerator {
         let mut case = Case {
             index,
             mode: Mode::Long,
-            bytes: block.bytes(),
+            bytes: block.bytes.clone(),
             starts: block.starts,
             state: State {
                 registers: base_registers(Mode::Long),

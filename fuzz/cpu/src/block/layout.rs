@@ -34,6 +34,8 @@ pub struct Block {
     pub rip: u64,
     /// Each at its place.
     pub encodings: Vec<Encoding>,
+    /// The bytes of all.
+    pub bytes: Vec<u8>,
     /// Where they begin.
     pub starts: Starts,
     pieces: Vec<Piece>,
@@ -80,8 +82,13 @@ impl Block {
             let bytes = piece.bytes.clone();
             encodings.push(Encoding::new(info, bytes, at, instruction, piece.treatment));
         }
+        let bytes: Vec<_> = encodings
+            .iter()
+            .map(|encoding| &encoding.bytes[..])
+            .collect();
         Some(Self {
             rip,
+            bytes: bytes.concat(),
             encodings,
             starts,
             pieces,
@@ -107,15 +114,8 @@ impl Block {
         self.pieces[number].target
     }
 
-    /// The bytes of all instructions.
-    pub fn bytes(&self) -> Vec<u8> {
-        let bytes = self.encodings.iter().map(|encoding| &encoding.bytes[..]);
-        bytes.collect::<Vec<_>>().concat()
-    }
-
     /// The address behind the last instruction.
     pub fn end(&self) -> u64 {
-        let last = self.encodings.last();
-        last.map_or(self.rip, |last| last.rip + last.bytes.len() as u64)
+        self.rip + self.bytes.len() as u64
     }
 }
