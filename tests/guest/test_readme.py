@@ -22,6 +22,6 @@ def test_the_example_runs(
     examples = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     assert len(examples) == 1
     exec(compile(examples[0], str(README), "exec"), {})
-    release, instructions = capsys.readouterr().out.split()[-2:]
+    release, interrupts = capsys.readouterr().out.split()[-2:]
     assert "amd64" in release or "generic" in release
-    assert int(instructions) > 10**8
+    assert int(interrupts) > 10

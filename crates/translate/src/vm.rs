@@ -112,6 +112,7 @@ impl Vm for SoftwareVm {
             _ => return Err(EngineError::NoSuchVcpu(index)),
         }
         let signal = Arc::clone(&self.signals[index]);
+        let sole = self.signals.len() == 1;
         let cpu = Cpu::new(
             index,
             Arc::clone(&self.board),
@@ -121,8 +122,8 @@ impl Vm for SoftwareVm {
         .and_then(VcpuMemory::new)
         .and_then(|mut cpu| match self.engine {
             Engine::Interpret => Ok(cpu),
-            Engine::Translate => cpu.translate(Heat::default()).map(|()| cpu),
-            Engine::TranslateAtOnce => cpu.translate(Heat::always()).map(|()| cpu),
+            Engine::Translate => cpu.translate(Heat::default(), sole).map(|()| cpu),
+            Engine::TranslateAtOnce => cpu.translate(Heat::always(), sole).map(|()| cpu),
         })
         .map_err(|e| EngineError::Host(e.to_string()))?;
         Ok(Box::new(SoftwareVcpu { cpu }))

@@ -45,6 +45,7 @@ class Feature:
     bit: int
     tier: Tier = Tier.V2
     host: str = ""
+    subleaf: int = 0
 
 
 _A, _B, _C, _D = Register.EAX, Register.EBX, Register.ECX, Register.EDX
@@ -111,6 +112,8 @@ FEATURES: Final = (
     # IBRS and IBPB, without which Linux does not believe the "not vulnerable" bits (see msrs.py).
     Feature("spec_ctrl", 7, _D, 26),
     Feature("arch_capabilities", 7, _D, 29),
+    # The switch that keeps kernels since 6.1 from clearing the branch history at each system call.
+    Feature("bhi_ctrl", 7, _D, 4, subleaf=2),
     Feature("lahf_lm", _EXTENDED, _C, 0),
     Feature("lzcnt", _EXTENDED, _C, 5, Tier.V3, "abm"),
     Feature("prefetchw", _EXTENDED, _C, 8),

@@ -23,6 +23,8 @@ APIC_TIMER_HZ: Final = 1_000_000_000
 
 _MAX_BASIC: Final = 0x16
 _MAX_EXTENDED: Final = 0x8000_0008
+#: Structured extended features: EAX of subleaf 0 gives the last subleaf.
+_STRUCTURED: Final = 7
 _KVM: Final = 0x4000_0000
 _MAX_KVM: Final = 0x4000_0001
 
@@ -88,10 +90,13 @@ def build(model: str, features: Sequence[Feature], cpus: int, tsc_hz: int) -> li
         rows[0xD, 1] = (_XSAVEOPT, 0, 0, 0)
         rows[0xD, 2] = (_AVX_SIZE, _AVX_OFFSET, 0, 0)
     for feature in features:
-        key = (feature.leaf, 0)
+        key = (feature.leaf, feature.subleaf)
         row = list(rows.get(key, (0, 0, 0, 0)))
         row[feature.register.value] |= 1 << feature.bit
         rows[key] = (row[0], row[1], row[2], row[3])
+    structured = [subleaf for leaf, subleaf in rows if leaf == _STRUCTURED]
+    if structured:
+        rows[_STRUCTURED, 0] = (max(structured), *rows.get((_STRUCTURED, 0), (0, 0, 0, 0))[1:])
     return [(leaf, subleaf, *row) for (leaf, subleaf), row in sorted(rows.items())]
 
 

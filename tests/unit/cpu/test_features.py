@@ -5,7 +5,7 @@ from wardian.cpu.features import FEATURES, Tier
 
 def test_no_name_and_no_bit_is_there_twice() -> None:
     assert len({f.name for f in FEATURES}) == len(FEATURES)
-    assert len({(f.leaf, f.register, f.bit) for f in FEATURES}) == len(FEATURES)
+    assert len({(f.leaf, f.subleaf, f.register, f.bit) for f in FEATURES}) == len(FEATURES)
 
 
 def test_the_psabi_levels_are_complete() -> None:

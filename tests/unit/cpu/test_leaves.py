@@ -43,7 +43,8 @@ def test_features_land_in_their_registers() -> None:
     assert not ecx >> 27 & 1, "OSXSAVE is the engine's"
     assert not ecx >> 5 & 1, "no VMX"
     assert edx >> 9 & 1, "APIC"
-    assert rows()[7, 0] == (0, 0x0090_07A9, 0x0040_0004, 0x2400_0010)
+    assert rows()[7, 0] == (2, 0x0090_07A9, 0x0040_0004, 0x2400_0010)
+    assert rows()[7, 2] == (0, 0, 0, 0x10), "BHI_CTRL"
     assert rows("x86-64-v3+adx+sha")[7, 0][1] == 0x2098_07A9
     assert rows()[0x8000_0001, 0] == (0, 0, 0x121, 0x2C10_0800)
     assert rows()[0x8000_0007, 0] == (0, 0, 0, 0x100)

@@ -106,6 +106,8 @@ pub struct Features {
     pub rdtscp: bool,
     /// IA32_SPEC_CTRL and IA32_PRED_CMD.
     pub spec_ctrl: bool,
+    /// BHI_DIS_S in IA32_SPEC_CTRL.
+    pub bhi_ctrl: bool,
     /// IA32_ARCH_CAPABILITIES.
     pub arch_capabilities: bool,
     /// SYSCALL and SYSRET.
@@ -158,6 +160,7 @@ impl Features {
             rdpid: bit(7, ECX, 22),
             rdtscp: bit(EXTENDED_FEATURES, EDX, 27),
             spec_ctrl: bit(7, EDX, 26),
+            bhi_ctrl: row(entries, 7, 2).is_some_and(|regs| regs[EDX] & 1 << 4 != 0),
             arch_capabilities: bit(7, EDX, 29),
             syscall: bit(EXTENDED_FEATURES, EDX, 11),
             nx: bit(EXTENDED_FEATURES, EDX, 20),

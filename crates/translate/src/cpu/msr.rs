@@ -41,6 +41,8 @@ const MISC_ENABLE_READ_ONLY: u64 = 1 << 11 | 1 << 12;
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// IBRS, STIBP, SSBD.
 const SPEC_CTRL_BITS: u64 = 7;
+/// BHI_DIS_S.
+const SPEC_CTRL_BHI: u64 = 1 << 10;
 /// A machine check is in progress, and two more facts about it.
 const MCG_STATUS_BITS: u64 = 7;
 
@@ -184,7 +186,10 @@ impl Msrs {
             _ => return self.mtrr.write(index, value, features.physical_mask()),
         };
         *register = match index {
-            SPEC_CTRL => when(features.spec_ctrl && value & !SPEC_CTRL_BITS == 0)?,
+            SPEC_CTRL => {
+                let bhi = if features.bhi_ctrl { SPEC_CTRL_BHI } else { 0 };
+                when(features.spec_ctrl && value & !(SPEC_CTRL_BITS | bhi) == 0)?
+            }
             // The selector: its upper half is not implemented by any processor.
             SYSENTER_CS => value & 0xffff_ffff,
             LSTAR | CSTAR | KERNEL_GS_BASE | SYSENTER_ESP | SYSENTER_EIP => when(canonical(value))?,

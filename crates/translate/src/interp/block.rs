@@ -220,6 +220,10 @@ impl Cpu {
     pub(crate) fn fetch_code(&mut self, gpa: u64, out: &mut [u8]) -> Exec<u32> {
         let ram = &self.board.ram;
         let generation = ram.watch_code(gpa);
+        // SAFETY: null, or the tables of this vCPU.
+        if let (Some(fast), Some(page)) = (unsafe { self.fast.as_mut() }, ram.page(gpa)) {
+            fast.forget_stores(page.hva as u64);
+        }
         match generation.and_then(|generation| ram.read(gpa, out).map(|()| generation)) {
             Ok(generation) => Ok(generation),
             Err(error) => self.fail(error.to_string()),

@@ -206,6 +206,11 @@ impl Tlb {
         };
     }
 
+    /// Forgets the page table that maps `gva`.
+    pub(crate) fn forget_directory(&mut self, gva: u64) {
+        self.directories[(gva >> 21) as usize % DIRECTORIES] = NO_DIRECTORY;
+    }
+
     fn directory_tag(&self, gva: u64) -> u64 {
         gva & !0x1f_ffff | self.asid
     }

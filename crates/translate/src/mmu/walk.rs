@@ -179,6 +179,19 @@ impl Cpu {
 
     /// IA-32e paging: 4 levels, 4 KiB, 2 MiB and 1 GiB pages.
     fn walk_long(&mut self, table: Table, gva: u64, intent: Intent) -> Result<Mapping, u32> {
+        let remembered = self.tlb.directory(gva).is_some();
+        self.walk_levels(table, gva, intent).map_err(|bits| {
+            if !remembered || bits == CHANGED {
+                return bits;
+            }
+            // A fault forgets the cached path to the address (4.10.4.1), and software may rely on
+            // it: rights that were raised need no INVLPG. What the tables say now decides.
+            self.tlb.forget_directory(gva);
+            CHANGED
+        })
+    }
+
+    fn walk_levels(&mut self, table: Table, gva: u64, intent: Intent) -> Result<Mapping, u32> {
         let nx = self.efer & cr::EFER_NXE != 0;
         let address = self.features.physical_mask() & !0xfff;
         let reserved =

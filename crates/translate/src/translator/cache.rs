@@ -156,11 +156,13 @@ pub(super) struct CodeCache {
     /// Offset of the first free byte of the current segment.
     top: u32,
     pub(super) hints: HintPool,
+    /// No other vCPU stores to RAM: see [`Fast::forget_stores`].
+    pub(super) sole: bool,
     pub(super) counts: CacheCounts,
 }
 
 impl CodeCache {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(sole: bool) -> io::Result<Self> {
         let mut memory = CodeMemory::new(CACHE_BYTES as usize)?;
         let mut asm = Asm::default();
         let stubs = stubs::assemble(&mut asm, 0);
@@ -185,6 +187,7 @@ impl CodeCache {
             segment: 0,
             top: STUB_BYTES,
             hints: HintPool::default(),
+            sole,
             counts: CacheCounts::default(),
         })
     }
@@ -299,6 +302,7 @@ impl CodeCache {
             &mut self.hints,
             key.mode.table(),
             number,
+            !self.sole,
         );
         let product = emitter.block(source);
         let length = self.asm.len() as u32;

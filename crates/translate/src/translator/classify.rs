@@ -3,6 +3,7 @@
 use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 use crate::hostexec::{FeatureSet, HostKind, Special, required_isa};
+use crate::mmu::canonical;
 
 /// The arithmetic flags.
 pub(super) const ARITHMETIC: u32 = RflagsBits::OF
@@ -75,6 +76,10 @@ const INTERPRET: Class = Class::Interpret { ends: false };
 /// has its vector state set up so that nothing can trap.
 pub(super) fn classify(ins: &Instruction, features: &FeatureSet, vectors: bool) -> Class {
     use Mnemonic::*;
+    if ins.op0_kind() == OpKind::NearBranch64 && !canonical(ins.near_branch_target()) {
+        // The branch itself faults.
+        return Class::Interpret { ends: true };
+    }
     if let Some(isa) = required_isa(ins) {
         return match isa.kind {
             _ if !features.contains(isa.features) => Class::Interpret { ends: true },

@@ -83,6 +83,9 @@ pub(super) struct Emitter<'a> {
     pub(super) tlb: TlbFields,
     /// Number of the block, in the upper bits of every site and exit number.
     pub(super) block: u32,
+    /// Stores look at the watch byte of their page. They need not if no other vCPU can set it while
+    /// this one holds the page for stores.
+    pub(super) watches: bool,
     pub(super) product: Product,
     pub(super) hints: &'a mut HintPool,
     /// EFLAGS has the guest's arithmetic flags, as far as they are live.
@@ -106,6 +109,7 @@ impl<'a> Emitter<'a> {
         hints: &'a mut HintPool,
         table: Table,
         block: u32,
+        watches: bool,
     ) -> Self {
         asm.clear();
         Self {
@@ -115,6 +119,7 @@ impl<'a> Emitter<'a> {
             table,
             tlb: TlbFields::of(table),
             block,
+            watches,
             product: Product::default(),
             hints,
             in_eflags: false,

@@ -206,7 +206,7 @@ impl Emitter<'_> {
     /// Before a store: sees to it that the address of the page's watch byte can still be found
     /// behind it. `rax_is_needed`: RAX will be overwritten meanwhile.
     pub(super) fn before_store(&mut self, checked: Checked, rax_is_needed: bool) {
-        if checked.hint.is_none() {
+        if checked.hint.is_none() && self.watches {
             self.asm.load(reg::RAX, Mem::table(self.tlb.watch));
             if rax_is_needed {
                 self.asm.store(native::scratch(0), reg::RAX);
@@ -226,6 +226,9 @@ impl Emitter<'_> {
     /// After a store: has it gone to code that somebody translated? RCX has the host address of the
     /// store; flags are saved or dead.
     pub(super) fn check_watch(&mut self, checked: Checked, rax_was_needed: bool) {
+        if !self.watches {
+            return;
+        }
         self.after_store(checked, rax_was_needed);
         self.asm.cmp8_zero(Mem::at(reg::RAX, 0));
         let watched = self.asm.jcc_later(cc::NE);
@@ -239,6 +242,9 @@ impl Emitter<'_> {
 
     /// The same with the flags in EFLAGS, where they stay.
     pub(super) fn check_watch_live(&mut self, checked: Checked, rax_was_needed: bool) {
+        if !self.watches {
+            return;
+        }
         self.after_store(checked, rax_was_needed);
         self.asm.load8(reg::RCX, Mem::at(reg::RAX, 0));
         let number = self.number(checked.site);

@@ -18,6 +18,8 @@ pub(super) const BRANCH_ENTRIES: usize = 1 << 14;
 pub(super) const VIEW_SLOTS: usize = 1024;
 /// Privilege tables: [`Table::Kernel`], [`Table::KernelToUser`], [`Table::User`].
 pub(super) const TABLES: usize = 3;
+/// Words of a set of pages.
+const STORED_WORDS: usize = 1024;
 /// Hints remembered one by one.
 pub(super) const HINT_LOG: usize = 4096;
 /// Slots remembered one by one; with more, a wipe sweeps the whole table.
@@ -58,6 +60,8 @@ pub struct Fast {
     hints_used: usize,
     /// TLB slots that some hint was filled from.
     pub(super) hinted: [[u8; TLB_ENTRIES]; TABLES],
+    /// Hosts pages that some entry allows stores to, by the low bits of their number.
+    stored: [u64; STORED_WORDS],
     /// What an empty hint refers to: a page that is not canonical, chosen at random, so that no
     /// program computes an address in it, and memory that it may touch if one does.
     void_tag: u64,
@@ -65,6 +69,8 @@ pub struct Fast {
     void: [u8; 4096],
     /// Where a branch goes that is not in the table.
     miss: u64,
+    /// The machine has no other vCPU.
+    pub(super) sole: bool,
     /// Pages that are the same in every address space, and the others.
     global_log: [Log; TABLES],
     local_log: [Log; TABLES],
@@ -124,6 +130,12 @@ pub(super) fn tlb_slot(gva: u64) -> usize {
 
 fn branch_slot(rip: u64) -> usize {
     rip as usize % BRANCH_ENTRIES
+}
+
+/// Where a host page is in the set of pages stored to.
+fn stored_bit(host: u64) -> (usize, u64) {
+    let page = host >> 12;
+    ((page >> 6) as usize % STORED_WORDS, 1 << (page & 63))
 }
 
 /// The number of a hint from its offset from the vCPU.
@@ -218,9 +230,11 @@ impl Fast {
         }
     }
 
-    /// Sets where missing branches go; called once, before anything is filled.
-    pub(super) fn set_miss(&mut self, miss: u64) {
+    /// Sets where missing branches go, and whether this is the machine's only vCPU; called once,
+    /// before anything is filled.
+    pub(super) fn prepare(&mut self, miss: u64, sole: bool) {
         self.miss = miss;
+        self.sole = sole;
         for table in &mut self.branch {
             table.fill(miss);
         }
@@ -230,6 +244,10 @@ impl Fast {
     pub(super) fn fill(&mut self, table: Table, gva: u64, entry: Entry, global: bool) {
         let (table, slot) = (table as usize, tlb_slot(gva));
         self.tlb[table][slot] = entry;
+        if self.sole {
+            let (word, bit) = stored_bit(entry.host);
+            self.stored[word] |= bit;
+        }
         if global {
             self.global_log[table].push(slot);
         } else {
@@ -319,6 +337,21 @@ impl Fast {
             self.wipe_hints(table);
         }
         self.clear_code();
+    }
+
+    /// The page at `host` is being decoded from now on. On a machine of one vCPU stores do not look
+    /// whether they go to code: instead no page of code is in the tables for stores.
+    pub(crate) fn forget_stores(&mut self, host: u64) {
+        let (word, bit) = stored_bit(host);
+        if self.stored[word] & bit == 0 {
+            return;
+        }
+        self.stored.fill(0);
+        for table in 0..TABLES {
+            self.local_log[table].wipe(&mut self.tlb[table], empty);
+            self.global_log[table].wipe(&mut self.tlb[table], empty);
+            self.wipe_hints(table);
+        }
     }
 
     /// Forgets where code is.

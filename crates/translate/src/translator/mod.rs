@@ -66,18 +66,19 @@ pub struct Translator {
 }
 
 impl VcpuMemory {
-    /// Gives the vCPU a translator, which translates what `heat` says.
+    /// Gives the vCPU a translator, which translates what `heat` says. `sole`: it is the machine's only
+    /// vCPU.
     ///
     /// # Errors
     /// The host's refusal of memory or of a timer.
-    pub fn translate(&mut self, heat: Heat) -> io::Result<()> {
+    pub fn translate(&mut self, heat: Heat, sole: bool) -> io::Result<()> {
         let cpu: &mut Cpu = self;
         let stale = Arc::new(StaleCode::new(Arc::clone(&cpu.signal)));
         cpu.board.ram.add_code_listener(Arc::clone(&stale) as _);
-        let cache = CodeCache::new()?;
+        let cache = CodeCache::new(sole)?;
         let miss = cache.address(cache.stubs.miss);
         // SAFETY: `VcpuMemory` has set the pointer; nothing else refers to the tables.
-        unsafe { &mut *cpu.fast }.set_miss(miss);
+        unsafe { &mut *cpu.fast }.prepare(miss, sole);
         cpu.translator = Some(Box::new(Translator {
             cache,
             heat,

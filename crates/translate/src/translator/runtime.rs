@@ -4,6 +4,8 @@
 //! returns the host address to go on at, or 0 to leave translated code; the run loop then finds the
 //! vCPU between two instructions.
 
+use std::sync::atomic::Ordering;
+
 use super::Translator;
 use super::cache::{CodeCache, Key, Site};
 use super::fast::{Entry, Fast};
@@ -242,6 +244,11 @@ impl Cpu {
             }
         }
         let entry = *self.tlb.data(table, gva);
+        // SAFETY: the watch byte lives as long as RAM.
+        let code = self.fast().sole && unsafe { &*entry.watch }.load(Ordering::Relaxed) != 0;
+        if code && store {
+            return false;
+        }
         let page = gva & !0xfff;
         // No address of this slot matches the complement of its page's address.
         let empty = !page;
@@ -250,7 +257,11 @@ impl Cpu {
             gva,
             Entry {
                 read: if entry.read == tag { page } else { empty },
-                write: if entry.write == tag { page } else { empty },
+                write: if entry.write == tag && !code {
+                    page
+                } else {
+                    empty
+                },
                 host: entry.addend.wrapping_add(page),
                 watch: entry.watch as u64,
             },
@@ -417,7 +428,11 @@ impl Cpu {
 
     /// Runs translated code from `host` until it leaves.
     pub(super) fn enter(&mut self, host: u64) {
-        self.arm_timer();
+        if let Err(error) = self.arm_timer() {
+            let why = format!("the host has no timer for a vCPU: {error}");
+            self.translator().exit = Some(VmExit::Fail(why));
+            return;
+        }
         self.native.resume = host;
         self.native.reload = 0;
         self.native.attention = self.signal.attention_word();

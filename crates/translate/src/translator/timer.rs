@@ -5,12 +5,16 @@
 //! handler is that one store.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::Once;
 
 use wardian_engine::clock::{Clock, NS_PER_S};
 use wardian_engine::signal::VcpuSignal;
 
 use crate::cpu::Cpu;
+
+/// No deadline is this.
+const NEVER_ARMED: u64 = u64::MAX - 1;
 
 thread_local! {
     /// The vCPU that this thread runs. The handler reads it; it is null while none runs.
@@ -22,6 +26,8 @@ pub(super) struct PreemptionTimer {
     timer: Option<(libc::timer_t, libc::pid_t)>,
     /// The deadline it is set for, on the machine's clock.
     armed_ns: u64,
+    /// Tells the thread that ran the vCPU last from others.
+    thread: usize,
 }
 
 // SAFETY: a timer's identifier is valid in every thread of the process.
@@ -31,7 +37,8 @@ impl Default for PreemptionTimer {
     fn default() -> Self {
         Self {
             timer: None,
-            armed_ns: u64::MAX,
+            armed_ns: NEVER_ARMED,
+            thread: 0,
         }
     }
 }
@@ -66,11 +73,9 @@ fn install_handler() {
 
 impl PreemptionTimer {
     /// Makes sure that the attention word is marked at `deadline_ns` on `clock`.
-    fn arm(&mut self, deadline_ns: u64, clock: &Clock) {
+    fn arm(&mut self, deadline_ns: u64, clock: &Clock) -> io::Result<()> {
+        let timer = self.timer()?;
         self.armed_ns = deadline_ns;
-        let Some(timer) = self.timer() else {
-            return;
-        };
         let left = match deadline_ns {
             u64::MAX => 0,
             // 0 would disarm it.
@@ -83,14 +88,15 @@ impl PreemptionTimer {
             setting.it_value.tv_nsec = (left % NS_PER_S) as libc::c_long;
             libc::timer_settime(timer, 0, &raw const setting, std::ptr::null_mut());
         }
+        Ok(())
     }
 
     /// The timer of the calling thread.
-    fn timer(&mut self) -> Option<libc::timer_t> {
+    fn timer(&mut self) -> io::Result<libc::timer_t> {
         // SAFETY: no arguments.
         let thread = unsafe { libc::gettid() };
         match self.timer {
-            Some((timer, owner)) if owner == thread => return Some(timer),
+            Some((timer, owner)) if owner == thread => return Ok(timer),
             Some(_) => self.delete(),
             None => {}
         }
@@ -104,10 +110,10 @@ impl PreemptionTimer {
             let mut timer: libc::timer_t = std::mem::zeroed();
             let made = libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer);
             if made != 0 {
-                return None;
+                return Err(io::Error::last_os_error());
             }
             self.timer = Some((timer, thread));
-            Some(timer)
+            Ok(timer)
         }
     }
 
@@ -127,23 +133,39 @@ impl Drop for PreemptionTimer {
 
 impl Cpu {
     /// To be called by the thread that is about to run the vCPU, and with `false` when it stops.
-    pub(crate) fn expect_timer(&self, running: bool) {
+    pub(crate) fn expect_timer(&mut self, running: bool) {
         let signal = if running {
             &raw const *self.signal
         } else {
             std::ptr::null()
         };
-        RUNNING.with(|current| current.set(signal));
+        let thread = RUNNING.with(|current| {
+            current.set(signal);
+            std::ptr::from_ref(current).addr()
+        });
+        let Some(translator) = self.translator.as_mut().filter(|_| running) else {
+            return;
+        };
+        if translator.timer.thread != thread {
+            translator.timer.thread = thread;
+            translator.timer.armed_ns = NEVER_ARMED;
+        }
+        // The deadline may have passed while nobody listened to the timer.
+        self.budget = -1;
     }
 
     /// Sets the timer for the next deadline, if that has changed.
-    pub(super) fn arm_timer(&mut self) {
+    ///
+    /// # Errors
+    /// The host's refusal of a timer.
+    pub(super) fn arm_timer(&mut self) -> io::Result<()> {
         let deadline = self.board.irqchip.next_deadline(self.index);
         let board = std::sync::Arc::clone(&self.board);
         if let Some(translator) = &mut self.translator {
             if translator.timer.armed_ns != deadline {
-                translator.timer.arm(deadline, &board.clock);
+                return translator.timer.arm(deadline, &board.clock);
             }
         }
+        Ok(())
     }
 }
