@@ -115,6 +115,8 @@ pub enum VmExit {
     Interrupted,
     /// The engine cannot go on; the text says why.
     Fail(String),
+    /// The engine, asked to check itself, did something it should not have; the text says what.
+    Diverged(String),
 }
 
 /// What one vCPU has done so far.

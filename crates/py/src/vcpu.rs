@@ -15,8 +15,9 @@ use crate::state::{state_from_dict, state_to_dict};
 /// (kind, token, offset in the claim, access size in bytes, value).
 type ExitTuple<'py> = (Bound<'py, PyString>, u64, u64, u8, u64);
 
-/// The value of a "fail" exit; the text is in `last_error`.
+/// The values of a "fail" exit; the text is in `last_error`.
 const FAILED: u64 = 1;
+const DIVERGED: u64 = 2;
 
 /// One virtual CPU. One thread runs it; only `kick` may come from any other.
 #[pyclass(frozen, module = "wardian._core")]
@@ -87,6 +88,10 @@ impl Vcpu {
             VmExit::Fail(why) => {
                 *locked(&self.last_error) = why;
                 (intern!(py, "fail"), 0, 0, 0, FAILED)
+            }
+            VmExit::Diverged(what) => {
+                *locked(&self.last_error) = what;
+                (intern!(py, "fail"), 0, 0, 0, DIVERGED)
             }
         };
         Ok((kind.clone(), token, offset, size, value))

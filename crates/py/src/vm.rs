@@ -30,13 +30,18 @@ pub(crate) struct Vm {
 #[pymethods]
 impl Vm {
     /// A machine of `cpus` vCPUs run by `engine` ("interpret", "translate" or
-    /// "translate-at-once").
+    /// "translate-at-once"; the last two with "-checked" behind them compare themselves with the
+    /// first).
     #[new]
     fn new(engine: &str, cpus: usize) -> PyResult<Self> {
         let vm = match engine {
             "interpret" => new_vm(cpus, Engine::Interpret).map_err(refused)?,
             "translate" => new_vm(cpus, Engine::Translate).map_err(refused)?,
             "translate-at-once" => new_vm(cpus, Engine::TranslateAtOnce).map_err(refused)?,
+            "translate-checked" => new_vm(cpus, Engine::TranslateChecked).map_err(refused)?,
+            "translate-at-once-checked" => {
+                new_vm(cpus, Engine::TranslateAtOnceChecked).map_err(refused)?
+            }
             _ => {
                 let message = format!(
                     "there is no engine {engine:?}; there are \"interpret\" and \"translate\""

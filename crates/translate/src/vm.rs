@@ -14,7 +14,7 @@ use wardian_memory::GuestRam;
 use crate::board::Board;
 use crate::cpu::Cpu;
 use crate::cpu::features::Features;
-use crate::translator::{Heat, VcpuMemory};
+use crate::translator::{Heat, Turn, VcpuMemory};
 
 /// How guest code is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub enum Engine {
     Translate,
     /// Code is translated before its first run.
     TranslateAtOnce,
+    /// As `Translate`, and what translated code does is compared with the interpreter.
+    TranslateChecked,
+    /// As `TranslateAtOnce`, and compared.
+    TranslateAtOnceChecked,
 }
 
 /// A machine of `cpus` vCPUs.
@@ -58,6 +62,7 @@ pub fn new_vm(cpus: usize, engine: Engine) -> Result<Arc<dyn Vm>, EngineError> {
         board,
         signals,
         taken,
+        turn: Arc::default(),
     }))
 }
 
@@ -66,6 +71,7 @@ struct SoftwareVm {
     board: Arc<Board>,
     signals: Vec<Arc<VcpuSignal>>,
     taken: Mutex<Taken>,
+    turn: Arc<Turn>,
 }
 
 struct Taken {
@@ -113,7 +119,7 @@ impl Vm for SoftwareVm {
         }
         let signal = Arc::clone(&self.signals[index]);
         let sole = self.signals.len() == 1;
-        let cpu = Cpu::new(
+        let mut cpu = Cpu::new(
             index,
             Arc::clone(&self.board),
             signal,
@@ -122,10 +128,17 @@ impl Vm for SoftwareVm {
         .and_then(VcpuMemory::new)
         .and_then(|mut cpu| match self.engine {
             Engine::Interpret => Ok(cpu),
-            Engine::Translate => cpu.translate(Heat::default(), sole).map(|()| cpu),
-            Engine::TranslateAtOnce => cpu.translate(Heat::always(), sole).map(|()| cpu),
+            Engine::Translate | Engine::TranslateChecked => {
+                cpu.translate(Heat::default(), sole).map(|()| cpu)
+            }
+            Engine::TranslateAtOnce | Engine::TranslateAtOnceChecked => {
+                cpu.translate(Heat::always(), sole).map(|()| cpu)
+            }
         })
         .map_err(|e| EngineError::Host(e.to_string()))?;
+        if let Engine::TranslateChecked | Engine::TranslateAtOnceChecked = self.engine {
+            cpu.check_against_interpreter(Arc::clone(&self.turn));
+        }
         Ok(Box::new(SoftwareVcpu { cpu }))
     }
 

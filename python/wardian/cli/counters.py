@@ -65,6 +65,13 @@ GROUPS: Final[Mapping[str, tuple[Counter, ...]]] = {
         _state("code_bytes", "host code it became", format_bytes),
         _state("translation_ns", "time for that", _seconds),
     ),
+    "check": (
+        Counter("check_stretches", "stretches compared"),
+        Counter("check_instructions", "instructions in them"),
+        Counter("check_repeats", "compared again"),
+        Counter("check_excused", "left to the processor"),
+        Counter("check_flags_let_go", "ends with unneeded flags"),
+    ),
     "machine": (
         _state("ram_bytes", "RAM", format_bytes),
         _state("samples_lost", "samples without room"),

@@ -155,6 +155,12 @@ def run_parser() -> _Parser:
         action="store_true",
         help="list translated blocks in /tmp/perf-PID.map, where Linux's perf looks for names",
     )
+    look.add_argument(
+        "--check",
+        action="store_true",
+        help="compare everything translated code does with the interpreter, and end with a report "
+        "at the first instruction that differs; much slower",
+    )
     look.add_argument("-h", "--help", action="help", help="show this")
     return parser
 

@@ -8,12 +8,13 @@ from argparse import Namespace
 from contextlib import closing, nullcontext
 from pathlib import Path
 
-from wardian.base.errors import CallerError
+from wardian.base.errors import BugError, CallerError
 from wardian.cli.escape import ESCAPE_NAME
 from wardian.cli.numbers import describe_stats
 from wardian.cli.session import OutputClosed, Session, say
 from wardian.cli.signals import EndingSignals
 from wardian.cli.terminal import RawTerminal, is_foreground_terminal
+from wardian.cpu.choice import checked_engine
 from wardian.machine.console import Console, WhenFull
 from wardian.machine.exit import ExitReason, MachineExit
 from wardian.machine.machine import Machine
@@ -34,7 +35,7 @@ def run(options: Namespace) -> int:
         append=options.append,
         memory=options.memory,
         cpus=_number(options.cpus, "--cpus"),
-        engine=options.engine,
+        engine=checked_engine(options.engine) if options.check else options.engine,
         cpu_model=options.cpu,
         on_reset=options.on_reset,
         debug_exit=options.debug_exit,
@@ -104,7 +105,10 @@ def run_machine(
 
 
 def report(exit: MachineExit) -> int:
-    """Says what went wrong, if anything did, and returns the exit status for `exit`."""
+    """Says what went wrong, if anything did, and returns the exit status for `exit`.
+
+    Errors: `BugError` ENGINE_DIVERGED where the engine found that it is wrong.
+    """
     match exit.reason:
         case ExitReason.DEBUG_EXIT:
             assert exit.status is not None
@@ -115,6 +119,8 @@ def report(exit: MachineExit) -> int:
         case ExitReason.ENGINE_FAILURE:
             say(f"wardian: error[ENGINE_FAILURE]: {exit.detail}.")
             return FAILED
+        case ExitReason.DIVERGED:
+            raise BugError("ENGINE_DIVERGED", exit.detail)
         case ExitReason.POWER_OFF | ExitReason.RESET | ExitReason.STOPPED:
             return OK
 

@@ -15,6 +15,14 @@ AUTO = "auto"
 #: the translator's mistakes. For tests; it is slower.
 TRANSLATE_AT_ONCE = "translate-at-once"
 
+#: Behind the name of either: everything translated code does is compared with the interpreter.
+CHECKED = "-checked"
+
+#: The engines that go by the translate engine's name in tables and refusals.
+_TRANSLATING = tuple(
+    name + check for name in ("translate", TRANSLATE_AT_ONCE) for check in ("", CHECKED)
+)
+
 #: Every engine Wardian knows by name, fastest first: the order in which `auto` tries them.
 ENGINES = ("kvm", "translate", "interpret")
 
@@ -67,7 +75,7 @@ def choose_engine(wanted: str, host: HostFacts) -> str:
             "HOST_NO_ENGINE", "No engine can run on this host; `wardian doctor` says why."
         )
     check_engine_name(wanted)
-    refusals = reports["translate" if wanted == TRANSLATE_AT_ONCE else wanted].refusals
+    refusals = reports["translate" if wanted in _TRANSLATING else wanted].refusals
     if refusals:
         first = refusals[0]
         raise CallerError(first.code, f"The engine {wanted!r} cannot run here: {first.reason}.")
@@ -77,9 +85,23 @@ def choose_engine(wanted: str, host: HostFacts) -> str:
 def check_engine_name(name: str) -> None:
     """Raises `CallerError` SPEC_ENGINE unless `name` is an engine or `auto`."""
     names = (AUTO, *ENGINES)
-    if name not in names and name != TRANSLATE_AT_ONCE:
+    if name not in names and name not in _TRANSLATING:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
         raise CallerError("SPEC_ENGINE", f"No engine is called {name!r}; there are {listed}.")
+
+
+def checked_engine(name: str) -> str:
+    """The engine that checks itself where its user asked for `name`.
+
+    Errors: `CallerError` SPEC_ENGINE for a name that does not exist or an engine that has nothing
+    to compare itself with.
+    """
+    check_engine_name(name)
+    if name == AUTO:
+        return "translate" + CHECKED
+    if name not in _TRANSLATING:
+        raise CallerError("SPEC_ENGINE", f"Only the translate engine can be checked, not {name!r}.")
+    return name.removesuffix(CHECKED) + CHECKED
 
 
 def explain_choice(reports: tuple[EngineReport, ...]) -> tuple[str | None, str]:

@@ -31,6 +31,8 @@ SHUTDOWN = "shutdown"
 INTERRUPTED = "interrupted"
 #: The engine cannot go on; `Vcpu.last_error` says why.
 FAIL = "fail"
+#: The value of a `FAIL` of an engine that checks itself and found that it is wrong.
+DIVERGED = 2
 
 
 class Vcpu(Protocol):

@@ -23,6 +23,8 @@ class ExitReason(StrEnum):
     STOPPED = "stopped"
     #: The engine or the monitor could not go on.
     ENGINE_FAILURE = "engine-failure"
+    #: An engine that checks itself found that it did something it should not have.
+    DIVERGED = "diverged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class MachineExit:
     """The end of a machine, once and for all."""
 
     reason: ExitReason
-    #: One line for people; "" where the reason says everything.
+    #: One line for people, or more for `diverged`; "" where the reason says everything.
     detail: str = ""
     #: The guest's status (0 to 255), for the reason `debug-exit` only.
     status: int | None = None

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from wardian.cpu.contract import (
+    DIVERGED,
     FAIL,
     INTERRUPTED,
     MMIO_READ,
@@ -149,11 +150,11 @@ class VcpuThread:
                 if console.full:
                     console.wait_for_room(self._is_asked)
             else:
-                end(self._last_words(kind))
+                end(self._last_words(kind, value))
                 if ended.is_set():
                     return
 
-    def _last_words(self, kind: str) -> MachineExit:
+    def _last_words(self, kind: str, value: int) -> MachineExit:
         """Why a vCPU that cannot go on ends the machine."""
         who = f"vCPU {self._index}"
         if kind == SHUTDOWN:
@@ -161,7 +162,8 @@ class VcpuThread:
                 ExitReason.TRIPLE_FAULT, f"{who} triple-faulted{where(self._vcpu.get_state())}"
             )
         if kind == FAIL:
-            return MachineExit(ExitReason.ENGINE_FAILURE, f"{who}: {self._vcpu.last_error()}")
+            why = ExitReason.DIVERGED if value == DIVERGED else ExitReason.ENGINE_FAILURE
+            return MachineExit(why, f"{who}: {self._vcpu.last_error()}")
         return MachineExit(ExitReason.ENGINE_FAILURE, f"{who}: the engine returned {kind!r}")
 
 

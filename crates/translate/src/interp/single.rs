@@ -3,6 +3,7 @@
 use crate::cpu::Cpu;
 use crate::cpu::exception::StopReason;
 use crate::cpu::registers::RIP;
+use crate::interp::op::Op;
 
 impl Cpu {
     /// Executes the instruction at RIP (a repeated string instruction may need several calls, with
@@ -15,7 +16,12 @@ impl Cpu {
             return std::mem::take(&mut self.stop);
         };
         // SAFETY: `find_block` gives a non-empty span that is valid until the next `find_block`.
-        let op = unsafe { &*first };
+        self.execute_op(unsafe { &*first })
+    }
+
+    /// The same for an instruction that is decoded already.
+    #[inline]
+    pub(crate) fn execute_op(&mut self, op: &Op) -> StopReason {
         self.regs[RIP] = self.regs[RIP].wrapping_add(u64::from(op.len));
         if (op.run)(self, op).is_err() {
             self.regs[RIP] = self.regs[RIP].wrapping_sub(u64::from(op.len));

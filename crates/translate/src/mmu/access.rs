@@ -19,7 +19,14 @@ use crate::cpu::int::Int;
 pub(crate) struct Place {
     /// First byte.
     pub(crate) at: *mut u8,
-    watch: *const AtomicU8,
+    pub(super) watch: *const AtomicU8,
+}
+
+impl Place {
+    /// A place in RAM, and the watch byte of its page.
+    pub(crate) fn new(at: *mut u8, watch: *const AtomicU8) -> Self {
+        Self { at, watch }
+    }
 }
 
 impl Cpu {
@@ -187,6 +194,9 @@ impl Cpu {
         }
         let table = self.tlb.table;
         self.check_address(gva, size)?;
+        if self.rehearsing() {
+            return self.rehearse_place(gva, size as usize).map(drop);
+        }
         self.translate(table, self.linear(gva), Intent::Write)?;
         if (gva & 0xfff) + size > 4096 {
             self.translate(table, self.next_page(gva), Intent::Write)?;
@@ -217,6 +227,9 @@ impl Cpu {
     fn place_slow<T: Int>(&mut self, gva: u64) -> Exec<Option<Place>> {
         let table = self.tlb.table;
         self.check_address(gva, T::BYTES)?;
+        if self.rehearsing() {
+            return self.rehearse_place(gva, T::BYTES as usize).map(Some);
+        }
         self.check_alignment::<T>(table, gva)?;
         let found = self.translate(table, self.linear(gva), Intent::Write)?;
         if (gva & 0xfff) > 4096 - T::BYTES {
@@ -314,6 +327,9 @@ impl Cpu {
     }
 
     fn read_pieces(&mut self, table: Table, gva: u64, out: &mut [u8]) -> Exec {
+        if self.rehearsing() {
+            return self.rehearse_load(gva, out);
+        }
         let split = split_at_page(gva, out.len());
         let first = self.translate(table, self.linear(gva), Intent::Read)?;
         if split == out.len() {
@@ -327,6 +343,9 @@ impl Cpu {
     }
 
     fn write_pieces(&mut self, table: Table, gva: u64, data: &[u8]) -> Exec {
+        if self.rehearsing() {
+            return self.rehearse_store(gva, data);
+        }
         let split = split_at_page(gva, data.len());
         let first = self.translate(table, self.linear(gva), Intent::Write)?;
         if split == data.len() {
@@ -368,7 +387,7 @@ impl Cpu {
 /// # Safety
 /// `from` is as many bytes of mapped RAM as `out` has.
 #[inline]
-unsafe fn copy_from_guest(from: *const u8, out: &mut [u8]) {
+pub(super) unsafe fn copy_from_guest(from: *const u8, out: &mut [u8]) {
     // SAFETY: the caller vouches for the address.
     unsafe {
         match out.len() {
@@ -386,7 +405,7 @@ unsafe fn copy_from_guest(from: *const u8, out: &mut [u8]) {
 /// # Safety
 /// `to` is as many bytes of mapped RAM as `data` has.
 #[inline]
-unsafe fn copy_to_guest(data: &[u8], to: *mut u8) {
+pub(super) unsafe fn copy_to_guest(data: &[u8], to: *mut u8) {
     // SAFETY: the caller vouches for the address.
     unsafe {
         match *data {

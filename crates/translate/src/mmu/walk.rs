@@ -396,6 +396,7 @@ impl Cpu {
         // SAFETY: entries are aligned, so they lie in the page.
         let was = unsafe { T::compare_exchange(page.hva.add(offset as usize), old, new) };
         self.stored_to_page(&page, offset, T::BYTES);
+        self.page_table_marked();
         was == old
     }
 }

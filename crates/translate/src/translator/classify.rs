@@ -88,6 +88,8 @@ pub(super) fn classify(ins: &Instruction, features: &FeatureSet, vectors: bool) 
             // Conversions to integers from memory name no vector register, but obey MXCSR.
             HostKind::Gpr if converts(ins) && vectors => Class::Vector,
             HostKind::Gpr if converts(ins) => INTERPRET,
+            // What cannot be repeated could not be checked.
+            HostKind::Gpr if matches!(ins.mnemonic(), Rdrand | Rdseed) => INTERPRET,
             HostKind::Gpr => Class::Copy,
             HostKind::Sse | HostKind::Avx if vectors && runs_as_itself(ins) => Class::Vector,
             _ => INTERPRET,

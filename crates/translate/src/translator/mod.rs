@@ -10,9 +10,11 @@
 //! * [`emit`] and its parts: the host code; [`host`]: registers and assembler;
 //! * [`cache`]: where blocks are kept, linked and dropped; [`stale`]: how stores to code reach it;
 //! * [`hints`] and [`fast`]: the tables translated code reads by itself; [`native`]: its scratch memory;
-//! * [`stubs`] and [`runtime`]: into translated code and out of it; [`timer`]: who interrupts it.
+//! * [`stubs`] and [`runtime`]: into translated code and out of it; [`timer`]: who interrupts it;
+//! * [`check`]: lock-step against the interpreter.
 
 mod cache;
+mod check;
 mod classify;
 mod code_memory;
 mod emit;
@@ -42,6 +44,8 @@ use wardian_engine::contract::VmExit;
 
 use crate::cpu::Cpu;
 use cache::CodeCache;
+use check::Check;
+pub(crate) use check::Turn;
 pub use fast::Fast;
 pub use heat::Heat;
 pub use native::Native;
@@ -63,6 +67,8 @@ pub struct Translator {
     entries: u64,
     /// Instructions interpreted from within it.
     interpreted: u64,
+    /// What compares its code with the interpreter, if anything does.
+    check: Option<Box<Check>>,
 }
 
 impl VcpuMemory {
@@ -88,8 +94,17 @@ impl VcpuMemory {
             exit: None,
             entries: 0,
             interpreted: 0,
+            check: None,
         }));
         Ok(())
+    }
+
+    /// Compares everything that translated code does with the interpreter from now on, when it is this
+    /// vCPU's turn.
+    pub(crate) fn check_against_interpreter(&mut self, turn: Arc<Turn>) {
+        if let Some(translator) = &mut self.translator {
+            translator.check = Some(Box::new(Check::new(turn)));
+        }
     }
 }
 
@@ -97,7 +112,7 @@ impl Translator {
     /// Counters by name.
     pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
         let counts = &self.cache.counts;
-        vec![
+        let mut counters = vec![
             ("translated_blocks", counts.blocks),
             ("translated_bytes", counts.guest_bytes),
             ("translation_ns", counts.nanoseconds),
@@ -108,6 +123,8 @@ impl Translator {
             ("links", counts.links),
             ("translated_entries", self.entries),
             ("interpreted_from_translated", self.interpreted),
-        ]
+        ];
+        counters.extend(self.check.iter().flat_map(|check| check.counters()));
+        counters
     }
 }

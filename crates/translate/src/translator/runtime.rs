@@ -28,7 +28,7 @@ use wardian_memory::CodeListener;
 type Enter = unsafe extern "sysv64" fn(*mut Cpu);
 
 /// To leave translated code.
-const LEAVE: u64 = 0;
+pub(super) const LEAVE: u64 = 0;
 
 /// A load or store missed the TLB: `address`, at site `id`.
 ///
@@ -97,7 +97,8 @@ pub(super) unsafe extern "sysv64" fn exit(cpu: *mut Cpu, _: u64, id: u64) -> u64
     if cpu.interrupt_waiting && cpu.system_flags & flags::IF != 0 {
         cpu.events |= event::CHECK_INTERRUPTS;
     }
-    if cpu.signal.pending() != 0 || cpu.events != 0 || cpu.single_block {
+    let one_block = cpu.single_block && !cpu.stretch_goes_on(target);
+    if cpu.signal.pending() != 0 || cpu.events != 0 || one_block {
         return cpu.going_to(LEAVE);
     }
     let mode = cpu.cache().exit_mode(id);
@@ -131,7 +132,7 @@ pub(super) unsafe extern "sysv64" fn branch_missed(cpu: *mut Cpu, target: u64, _
 }
 
 impl Cpu {
-    fn translator(&mut self) -> &mut Translator {
+    pub(super) fn translator(&mut self) -> &mut Translator {
         self.translator
             .as_mut()
             .expect("translated code is running")
@@ -171,7 +172,7 @@ impl Cpu {
     }
 
     /// The interpreter's flags become the saved ones.
-    fn give_flags(&mut self) {
+    pub(super) fn give_flags(&mut self) {
         let bits = self.flags.bits();
         self.native.flags = ((bits & 0xff | flags::FIXED_1) << 8 | bits >> 11 & 1) as u32;
     }
@@ -271,11 +272,14 @@ impl Cpu {
     }
 
     /// Runs the instruction of a site in the interpreter and goes on behind it.
-    fn interpret_site(&mut self, id: u64) -> u64 {
+    pub(super) fn interpret_site(&mut self, id: u64) -> u64 {
         let site = self.cache().site(id);
         self.settle_vectors();
         self.take_flags();
         self.regs[RIP] = site.rip;
+        if self.stretch_ends_at(id) {
+            return LEAVE;
+        }
         let mode = self.translation_mode();
         let exceptions = self.exceptions;
         self.translator().interpreted += 1;
@@ -358,7 +362,7 @@ impl Cpu {
     }
 
     /// The guest-physical page of code at `rip`, and whether it is global.
-    fn code_page(&mut self, rip: u64) -> Option<(u64, bool)> {
+    pub(super) fn code_page(&mut self, rip: u64) -> Option<(u64, bool)> {
         let mut entry = *self.tlb.code(self.cpl == 3, rip);
         if entry.tag != self.tlb.tag(rip) {
             let Ok(found) = self.translate_code(rip) else {
@@ -412,13 +416,10 @@ impl Cpu {
     /// Runs one stretch: translated code if there is some for RIP, or has to be; else one block in
     /// the interpreter.
     pub(crate) fn run_stretch(&mut self) -> Option<VmExit> {
-        let mut host = self.dispatch();
-        if host == LEAVE && self.translation_mode().is_some() {
-            let rip = self.regs[RIP];
-            if self.translator().heat.is_hot(rip) && self.translate_block(usize::MAX).is_some() {
-                host = self.dispatch();
-            }
+        if self.checker().is_some() {
+            return self.run_checked();
         }
+        let host = self.hot_code();
         if host == LEAVE {
             return self.run_block(usize::MAX);
         }
@@ -426,16 +427,33 @@ impl Cpu {
         self.translator().exit.take()
     }
 
+    /// The host address of translated code for RIP, which is translated now if it has become hot.
+    pub(super) fn hot_code(&mut self) -> u64 {
+        let mut host = self.dispatch();
+        if host == LEAVE && self.translation_mode().is_some() {
+            let rip = self.regs[RIP];
+            if self.translator().heat.is_hot(rip) && self.translate_block(usize::MAX).is_some() {
+                host = self.dispatch();
+            }
+        }
+        host
+    }
+
     /// Runs translated code from `host` until it leaves.
     pub(super) fn enter(&mut self, host: u64) {
+        self.native.reload = 0;
+        self.resume(host);
+    }
+
+    /// The same, with the vector registers loaded if `Native::reload` says so.
+    pub(super) fn resume(&mut self, host: u64) {
         if let Err(error) = self.arm_timer() {
             let why = format!("the host has no timer for a vCPU: {error}");
             self.translator().exit = Some(VmExit::Fail(why));
             return;
         }
         self.native.resume = host;
-        self.native.reload = 0;
-        self.native.attention = self.signal.attention_word();
+        self.native.attention = self.polled_word();
         let enter = self.cache().address(self.cache().stubs.enter);
         self.translator().entries += 1;
         // SAFETY: the code cache holds the stub at this address, and `host` came from it; translated

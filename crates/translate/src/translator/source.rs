@@ -50,7 +50,12 @@ pub(super) struct Decoding<'a> {
 impl Decoding<'_> {
     /// The instruction at `offset` of a page that is mapped at `page`; `None` if it runs over the
     /// page's end.
-    fn decode(&self, bytes: &[u8], page: u64, offset: usize) -> Option<(Instruction, Class)> {
+    pub(super) fn decode(
+        &self,
+        bytes: &[u8],
+        page: u64,
+        offset: usize,
+    ) -> Option<(Instruction, Class)> {
         let ip = page.wrapping_add(offset as u64);
         let mut decoder = Decoder::with_ip(64, &bytes[offset..], ip, self.options);
         let ins = decoder.decode();
