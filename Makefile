@@ -13,7 +13,7 @@ unexport CMD
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo guest build test lint format typecheck pytest cargo-test bench boots stress selftests \
-	fuzz-cpu fuzz-blocks fuzz-boot fuzz-bus fuzz-plant fuzz-streams clean
+	fuzz-cpu fuzz-blocks fuzz-boot fuzz-bus fuzz-faults fuzz-plant fuzz-streams clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ fuzz-blocks: ## blocks of instructions, host CPU against translator; ARGS="--hel
 fuzz-plant: ## plant ten wrong semantics in copies of the interpreter; fuzz-cpu must catch each
 	@$(PYTHON) -m tools.setup checks
 	fuzz/cpu/planted.sh $(ARGS)
+
+fuzz-faults: ## plant faults in copies of the translator; the suite must catch each; ARGS="--help"
+	@$(PYTHON) -m tools.setup checks
+	$(VENV)/python -m fuzz.planted $(ARGS)
 
 fuzz-boot: ## hostile kernels and initrds against the boot loaders; ARGS="--help" lists options
 	@$(PYTHON) -m tools.setup checks

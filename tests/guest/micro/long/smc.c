@@ -72,6 +72,20 @@ static void one_cpu(void)
     check("ring 3 patches itself", f.rax, 8);
 }
 
+// The return address goes to the page that the call is in.
+static void stack_beside_code(void)
+{
+    u64 at = ADDRESS(code) + 0x200, sum = 0;
+    u64 from = K("mov rdx, rsp; lea rsp, [rip+2f]; call 1f; mov rsp, rdx; ret; 1: mov eax, 5; ret; "
+                 ".skip 64, 0x90; 2: nop");
+    emit((const u8 *)from, 128, 0x200);
+    map(ALIAS, ADDRESS(code), P_P | P_W);
+    for (unsigned i = 0; i < 40; i++) {
+        sum += call(i & 1 ? at : ALIAS + 0x200);
+    }
+    check("calls whose stack is beside their code", sum, 40 * 5);
+}
+
 static void aliases(void)
 {
     map(ALIAS, ADDRESS(code), P_P | P_W);
@@ -155,6 +169,7 @@ void main(void)
 {
     code = (u8 *)new_page();
     one_cpu();
+    stack_beside_code();
     aliases();
     crossing();
     two_cpus();

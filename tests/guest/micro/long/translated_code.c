@@ -64,6 +64,10 @@ static void stores(void)
     check("a call straight to code", call_often(at), 6);
     ((volatile u8 *)state.rdx)[1] = 7;
     check("that is stored to in its middle", call_often(at), 8);
+    struct frame f = kernel(K("mov eax, [rdi+1]; add eax, 4; mov [rdi+1], eax"));
+    f.rdi = state.rdx;
+    run(&f);
+    check("loaded from, then stored to", call_often(at), 12);
 }
 
 // The return address goes to the page that the call is in.
@@ -115,9 +119,14 @@ static void remapping(void)
 
 static u64 roots[2];
 
-// Makes a second address space in which the pages of AREA may differ.
+// Makes a second address space in which the pages of AREA may differ. What is of ring 0 elsewhere is
+// global, as in a real kernel: a change of spaces then leaves what was made of its code.
 static void make_spaces(void)
 {
+    for (unsigned i = 0; i < 2048; i++) {
+        pd[i] |= pd[i] & P_U ? 0 : P_G;
+    }
+    WRITE_CR(4, READ_CR(4) | CR4_PGE);
     roots[0] = READ_CR(3);
     roots[1] = new_page();
     copy(roots[1], roots[0], 4096);
