@@ -75,13 +75,14 @@ impl Interpreter {
 }
 
 impl Translator {
-    /// A CPU with the windows mapped, in the memory that translated code needs.
+    /// A CPU with the windows mapped, in the memory that translated code needs, translated as if it
+    /// were the `sole` one of its machine or not.
     ///
     /// # Errors
     /// When the host refuses memory.
-    pub fn new(mode: Mode) -> io::Result<Self> {
+    pub fn new(mode: Mode, sole: bool) -> io::Result<Self> {
         let mut cpu = VcpuMemory::new(guest::cpu(mode)?)?;
-        cpu.translate(Heat::default())?;
+        cpu.translate(Heat::default(), sole)?;
         let mut translator = Self::with(cpu, mode, Cpu::execute_translated)?;
         translator.exact_flags = false;
         Ok(translator)

@@ -16,7 +16,7 @@ use wardian_fuzz_cpu::state::Mode;
 use wardian_fuzz_cpu::subject::Subject;
 
 const USAGE: &str = "usage: fuzz-cpu [--cases N] [--seed S] [--seconds T] [--jobs J]
-                [--blocks] [--engine interpret|translate] [--only PATTERN] [--mode 64|32]
+                [--blocks] [--engine E] [--only PATTERN] [--mode 64|32]
                 [--case N [--keep LIST]] [--coverage] [--stop-at-first]
 
 Runs ring-3 instructions on this CPU and in an engine and compares everything a program could
@@ -27,7 +27,7 @@ observe. Exit status: 0 no difference, 1 differences, 2 wrong usage.
   --seconds T     stop after T seconds
   --jobs J        worker processes (default 1); does not change the cases
   --blocks        blocks of 1 to 8 instructions in place of single ones (64-bit mode only)
-  --engine E      interpret (the default) or translate
+  --engine E      interpret (the default), translate, or translate-sole: as for a machine's only vCPU
   --only PATTERN  only forms whose name contains PATTERN, such as Imul_r64; of a block, about half
   --mode 64|32    64-bit or 32-bit compatibility mode (default 64)
   --case N        run case N alone and print it
@@ -48,6 +48,7 @@ struct Options {
 enum Engine {
     Interpret,
     Translate,
+    TranslateSole,
 }
 
 fn main() -> ExitCode {
@@ -131,7 +132,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
                 options.engine = match value.as_str() {
                     "interpret" => Engine::Interpret,
                     "translate" => Engine::Translate,
-                    _ => return Err(format!("--engine is interpret or translate, not {value:?}")),
+                    "translate-sole" => Engine::TranslateSole,
+                    _ => return Err(format!("--engine: {value:?} is none of the engines")),
                 }
             }
             "--mode" => {
@@ -164,13 +166,15 @@ impl Engine {
         match self {
             Self::Interpret => "interpret",
             Self::Translate => "translate",
+            Self::TranslateSole => "translate-sole",
         }
     }
 
     fn subject(self, mode: Mode) -> io::Result<Box<dyn Subject>> {
         Ok(match self {
             Self::Interpret => Box::new(Interpreter::new(mode)?),
-            Self::Translate => Box::new(Translator::new(mode)?),
+            Self::Translate => Box::new(Translator::new(mode, false)?),
+            Self::TranslateSole => Box::new(Translator::new(mode, true)?),
         })
     }
 }

@@ -72,11 +72,20 @@ pub fn aim_displacement(
     true
 }
 
-/// The base that a segment register adds in both modes.
+/// The base that a segment register adds when a case begins, in both modes.
 pub fn segment_base(segment: Register) -> u64 {
     match segment {
         Register::FS => FS_BASE,
         Register::GS => GS_BASE,
+        _ => 0,
+    }
+}
+
+/// The base that a segment register adds in the case's state.
+pub(crate) fn base_in(case: &Case, segment: Register) -> u64 {
+    match segment {
+        Register::FS => case.state.registers.fs_base,
+        Register::GS => case.state.registers.gs_base,
         _ => 0,
     }
 }
@@ -106,7 +115,7 @@ pub fn solve(random: &mut Random, encoding: &Encoding, case: &mut Case) -> Vec<(
 pub fn accesses(encoding: &Encoding, case: &Case) -> Vec<(UsedMemory, u64)> {
     let value = |register: Register| {
         if register.is_segment_register() {
-            return Some(segment_base(register));
+            return Some(base_in(case, register));
         }
         let value = *case.state.registers.gpr.get(register.number())?;
         match register.size() {

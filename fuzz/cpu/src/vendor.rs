@@ -8,7 +8,7 @@ use crate::compare::{is_masked, is_unordered};
 use crate::flags::{count, width};
 use crate::generate::ALIGNMENT_CHECK;
 use crate::layout::{CODE_BASE, CODE_LEN, PAGE};
-use crate::operands::segment_base;
+use crate::operands::base_in;
 use crate::rules::{Treatment, prefixes};
 use crate::state::{Case, MXCSR, Mode, X87_REGISTERS, XMM_REGISTERS};
 
@@ -192,7 +192,7 @@ fn vendor_addressing(
     accesses: &[(UsedMemory, u64)],
 ) -> Option<&'static str> {
     let offset =
-        |memory: &UsedMemory, linear: u64| linear.wrapping_sub(segment_base(memory.segment()));
+        |memory: &UsedMemory, linear: u64| linear.wrapping_sub(base_in(case, memory.segment()));
     if case.mode == Mode::Compatibility {
         const LIMIT: u64 = 1 << 32;
         let wraps = accesses.iter().any(|(memory, linear)| {
@@ -232,9 +232,17 @@ fn vendor_addressing(
         let offset = offset(memory, *linear);
         let near =
             !is_canonical(offset.wrapping_sub(reach)) || !is_canonical(offset.wrapping_add(reach));
-        near && segment_base(memory.segment()) != 0 && is_canonical(linear.wrapping_add(reach))
+        near && base_in(case, memory.segment()) != 0 && is_canonical(linear.wrapping_add(reach))
     });
-    carried.then_some("AMD refuses a non-canonical offset even if base and offset are canonical")
+    if carried {
+        return Some("AMD refuses a non-canonical offset even if base and offset are canonical");
+    }
+    let wraps = accesses.iter().any(|(memory, linear)| {
+        let length = memory.memory_size().size().max(1) as u64;
+        base_in(case, memory.segment()) != 0 && linear.checked_add(length - 1).is_none()
+    });
+    wraps
+        .then_some("what an access with a segment base across the top of memory raises is not said")
 }
 
 /// Where RFLAGS.AC asks for aligned operands.

@@ -20,7 +20,11 @@ fn interpreter(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
 }
 
 fn translator(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
-    Ok(Box::new(Translator::new(mode)?))
+    Ok(Box::new(Translator::new(mode, false)?))
+}
+
+fn sole_translator(_: &Host, mode: Mode) -> io::Result<Box<dyn Subject>> {
+    Ok(Box::new(Translator::new(mode, true)?))
 }
 
 /// The differences of the slice.
@@ -63,6 +67,13 @@ fn main() {
     let differed = slice("64-bit code", CASES, long, false, &interpreter)
         + slice("32-bit code", CASES, compatibility, false, &interpreter)
         + slice("blocks", TRANSLATED, long, true, &interpreter)
-        + slice("translated blocks", TRANSLATED, long, true, &translator);
+        + slice("translated blocks", TRANSLATED, long, true, &translator)
+        + slice(
+            "blocks of a sole vCPU",
+            TRANSLATED,
+            long,
+            true,
+            &sole_translator,
+        );
     assert_eq!(differed, 0, "an engine differs from this CPU");
 }
