@@ -206,6 +206,13 @@ impl Tlb {
         };
     }
 
+    /// Forgets one page for loads and stores in the current address space.
+    pub(crate) fn forget_data(&mut self, gva: u64) {
+        for table in self.data.iter_mut() {
+            table[(gva >> 12) as usize % DATA_ENTRIES] = EMPTY_DATA;
+        }
+    }
+
     /// Forgets the page table that maps `gva`.
     pub(crate) fn forget_directory(&mut self, gva: u64) {
         self.directories[(gva >> 21) as usize % DIRECTORIES] = NO_DIRECTORY;
@@ -271,7 +278,7 @@ impl Tlb {
                     .iter_mut()
                     .for_each(|table| table.fill(EMPTY_CODE));
                 self.pcid_asid.fill(0);
-                self.large = None;
+                // `large` stays: translated code still has global pages.
                 self.directories = [NO_DIRECTORY; DIRECTORIES];
                 self.next_asid = 1;
             }

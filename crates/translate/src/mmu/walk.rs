@@ -158,6 +158,12 @@ impl Cpu {
     }
 
     fn page_fault(&mut self, table: Table, gva: u64, intent: Intent, bits: u32) -> Stop {
+        // The fault forgets what is cached of the address (4.10.4.1): the handler may map another
+        // page there without INVLPG.
+        self.tlb.forget_data(gva);
+        if let Some(fast) = self.fast_tables() {
+            fast.forget_data(gva);
+        }
         let nx_visible =
             self.efer & cr::EFER_NXE != 0 && (self.long_mode() || self.cr4 & cr::CR4_PAE != 0);
         let fetch_visible = nx_visible || self.cr4 & cr::CR4_SMEP != 0;

@@ -12,7 +12,7 @@ use std::io;
 use iced_x86::Encoder;
 
 use super::code_memory::CodeMemory;
-use super::emit::{Emitter, NUMBER_BITS, Product};
+use super::emit::{Emitter, NUMBER_BITS, Product, Rest};
 use super::fast::Fast;
 use super::hints::HintPool;
 use super::host::{Asm, Target};
@@ -53,7 +53,7 @@ pub(super) struct Site {
     /// Offset from the vCPU of its hint; 0 if it has none.
     pub(super) hint: i32,
     pub(super) store: bool,
-    pub(super) complete: bool,
+    pub(super) rest: Rest,
     /// Number of the decoded instruction in its block, if it is there to be interpreted.
     pub(super) op: Option<u16>,
 }
@@ -350,7 +350,7 @@ impl CodeCache {
                     undo: site.undo,
                     hint: site.hint,
                     store: site.store,
-                    complete: site.complete,
+                    rest: site.rest,
                     op: site.interprets.then_some(u16::MAX),
                 })
                 .collect(),
@@ -403,8 +403,11 @@ impl CodeCache {
         let (from, index) = split(number);
         let target = self.block(to);
         let (saved, live, view) = (target.saved_entry, target.live_entry, target.view);
+        let same_page = self.block(from).key.gpa & !0xfff == target.key.gpa & !0xfff;
         let exit = &mut self.block_mut(from).exits[index];
-        if exit.linked == Some(to) || !exit.links {
+        // An exit within its page is taken without a look at what is mapped there.
+        let unchecked_elsewhere = exit.view.is_none() && !same_page;
+        if exit.linked == Some(to) || !exit.links || unchecked_elsewhere {
             return;
         }
         let before = exit.linked.replace(to);

@@ -39,10 +39,20 @@ pub(super) struct Site {
     pub(super) hint: i32,
     /// The access is a store.
     pub(super) store: bool,
-    /// Behind the store the instruction is complete.
-    pub(super) complete: bool,
+    /// What is left of the instruction behind its store.
+    pub(super) rest: Rest,
     /// It is there to have the instruction interpreted.
     pub(super) interprets: bool,
+}
+
+/// What is left of an instruction behind its store.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rest {
+    Nothing,
+    /// RSP goes down by 8, and execution goes on there.
+    CallTo(u64),
+    /// As above, the target being in the second scratch slot.
+    CallIndirect,
 }
 
 /// A way out of a block to a known guest address.
@@ -261,7 +271,7 @@ impl<'a> Emitter<'a> {
             undo: 0,
             hint: 0,
             store: false,
-            complete: true,
+            rest: Rest::Nothing,
             interprets: false,
         });
         self.product.sites.len() - 1
@@ -335,9 +345,15 @@ impl<'a> Emitter<'a> {
         self.saved = saved;
     }
 
-    /// Copies an instruction whose operands have been replaced.
+    /// Copies an instruction whose operands have been replaced. Prefixes that mean nothing are left
+    /// out: on a host with more features than the guest's CPU they would (F3 BSR is LZCNT).
     pub(super) fn encode(&mut self, ins: &Instruction) -> Emit {
-        let start = self.encoder.encode(ins, 0);
+        let mut ins = *ins;
+        ins.set_has_rep_prefix(false);
+        ins.set_has_repne_prefix(false);
+        ins.set_has_xacquire_prefix(false);
+        ins.set_has_xrelease_prefix(false);
+        let start = self.encoder.encode(&ins, 0);
         let bytes = self.encoder.take_buffer();
         if start.is_ok() {
             self.asm.bytes(&bytes);

@@ -2,7 +2,7 @@
 
 use iced_x86::OpKind;
 
-use super::emit::{Emit, Emitter, Exit, NotNative};
+use super::emit::{Emit, Emitter, Exit, NotNative, Rest};
 use super::emit_memory::Want;
 use super::fast::{BRANCH_ENTRIES, Fast};
 use super::host::{Mem, Target, cc, reg};
@@ -153,7 +153,7 @@ impl Emitter<'_> {
         self.enter_stub(site, self.stubs.interpret);
         self.asm.set_cold(false);
         self.clobbered();
-        self.push_return_address(guest);
+        self.push_return_address(guest, Rest::CallIndirect);
         self.asm.load(reg::RCX, native::scratch(1));
         self.branch(guest, 8);
         Ok(())
@@ -181,17 +181,16 @@ impl Emitter<'_> {
 
     pub(super) fn call(&mut self, guest: &Guest) -> Emit {
         self.save_flags(guest.live_after);
-        self.push_return_address(guest);
         let target = guest.ins.near_branch_target();
+        self.push_return_address(guest, Rest::CallTo(target));
         self.exit_to(guest.ins.ip(), target, guest.live_after != 0);
         Ok(())
     }
 
-    fn push_return_address(&mut self, guest: &Guest) {
+    fn push_return_address(&mut self, guest: &Guest, rest: Rest) {
         let next = guest.ins.next_ip();
         let place = self.push_check(guest);
-        // If it goes to code, the whole call is run again.
-        self.product.sites[place.site].complete = false;
+        self.product.sites[place.site].rest = rest;
         match i32::try_from(next as i64) {
             Ok(short) => {
                 self.before_store(place, false);

@@ -62,9 +62,7 @@ impl Emitter<'_> {
             self.asm.constant(to, disp);
             return Ok(());
         }
-        let disp = i32::try_from(disp as i64)
-            .or_else(|_| i32::try_from(disp as u32 as i32))
-            .map_err(|_| NotNative)?;
+        let disp = disp as u32 as i32;
         if !narrow && i64::from(disp) as u64 != ins.memory_displacement64() {
             return Err(NotNative);
         }

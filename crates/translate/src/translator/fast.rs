@@ -318,14 +318,19 @@ impl Fast {
 
     /// Forgets one page (INVLPG).
     pub(crate) fn forget_page(&mut self, gva: u64) {
+        self.forget_data(gva);
+        let view = view_slot(gva);
+        if self.view[0][view] | self.view[1][view] != 0 {
+            self.clear_code();
+        }
+    }
+
+    /// Forgets one page for loads and stores.
+    pub(crate) fn forget_data(&mut self, gva: u64) {
         let slot = tlb_slot(gva);
         for table in 0..TABLES {
             self.tlb[table][slot] = empty(slot);
             self.wipe_page_hints(table, gva & !0xfff);
-        }
-        let view = view_slot(gva);
-        if self.view[0][view] | self.view[1][view] != 0 {
-            self.clear_code();
         }
     }
 

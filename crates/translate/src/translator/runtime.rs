@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::Translator;
 use super::cache::{CodeCache, Key, Site};
+use super::emit::Rest;
 use super::fast::{Entry, Fast};
 use super::mode::Mode;
 use super::source::{self, Decoding};
@@ -74,12 +75,15 @@ pub(super) unsafe extern "sysv64" fn stored_to_code(cpu: *mut Cpu, place: u64, i
         place => (place & 0xfff, u64::from(site.size)),
     };
     cpu.board.ram.stored_to_code(watch, offset, length);
-    if !site.complete {
-        let host = cpu.interpret_site(id);
-        return cpu.going_to(host);
-    }
     cpu.take_flags();
-    cpu.regs[RIP] = site.next;
+    cpu.regs[RIP] = match site.rest {
+        Rest::Nothing => site.next,
+        Rest::CallTo(target) => target,
+        Rest::CallIndirect => cpu.native.scratch[1],
+    };
+    if !matches!(site.rest, Rest::Nothing) {
+        cpu.regs[RSP] = cpu.regs[RSP].wrapping_sub(8);
+    }
     cpu.going_to(LEAVE)
 }
 
