@@ -119,9 +119,9 @@ class FakeVcpu:
                     vm.changed.wait_for(lambda: self._kicked)
             case TripleFault():
                 return (SHUTDOWN, 0, 0, 0, 0)
-            case Fail(message):
+            case Fail(message, value):
                 self._message = message
-                return (FAIL, 0, 0, 0, 1)
+                return (FAIL, 0, 0, 0, value)
             case Raise(error):
                 raise error
             case In() | Out() | Load() | Store():

@@ -67,9 +67,10 @@ class TripleFault:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Makes the engine give up with a message."""
+    """Makes the engine give up with a message, or find out that it is wrong (value 2)."""
 
     message: str
+    value: int = 1
 
 
 @dataclass(frozen=True, slots=True)

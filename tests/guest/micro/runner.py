@@ -165,6 +165,7 @@ ENGINES: Mapping[str, Callable[[Path, int], list[str]]] = {
     "qemu": qemu_command,
     "translate": partial(wardian_command, "translate"),
     "translate-at-once": partial(wardian_command, "translate-at-once"),
+    "translate-at-once-checked": partial(wardian_command, "translate-at-once-checked"),
 }
 
 

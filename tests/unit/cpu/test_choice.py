@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wardian.base.errors import CallerError, HostError
-from wardian.cpu.choice import choose_engine, explain_choice, judge_engines
+from wardian.cpu.choice import checked_engine, choose_engine, explain_choice, judge_engines
 from wardian.cpu.preflight import CoreFacts, HostFacts, KvmFacts
 from wardian.testing import fake_host
 
@@ -70,8 +70,18 @@ def test_auto_without_any_engine_is_the_hosts_fault() -> None:
     assert explain_choice(judge_engines(host))[0] is None
 
 
+def test_the_engine_that_checks_itself() -> None:
+    assert checked_engine("auto") == "translate-checked"
+    assert checked_engine("translate-at-once") == "translate-at-once-checked"
+    assert checked_engine("translate-checked") == "translate-checked"
+    for other in ("interpret", "kvm", "qemu"):
+        with pytest.raises(CallerError) as caught:
+            checked_engine(other)
+        assert caught.value.code == "SPEC_ENGINE"
+
+
 def test_naming_an_engine() -> None:
-    for engine in ("interpret", "translate", "translate-at-once"):
+    for engine in ("interpret", "translate", "translate-at-once", "translate-checked"):
         assert choose_engine(engine, fake_host()) == engine
     with pytest.raises(CallerError) as refused:
         choose_engine("kvm", fake_host(kvm=KvmFacts("EACCES", None, False)))

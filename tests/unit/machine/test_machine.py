@@ -20,6 +20,7 @@ from tests.unit.machine.scripts import (
     spin,
 )
 from wardian.base.errors import BugError, CallerError, HostError
+from wardian.cpu.contract import DIVERGED
 from wardian.machine import at_exit, life
 from wardian.machine.console import Console, ConsoleClosed, WhenFull
 from wardian.machine.exit import ExitReason, MachineExit, MachineTimeout
@@ -133,6 +134,15 @@ def test_an_engine_that_gives_up_ends_the_machine_with_its_message(
     with make_machine(guest) as machine:
         ended = machine.wait(SOON)
     assert ended == MachineExit(ExitReason.ENGINE_FAILURE, "vCPU 0: no such instruction")
+
+
+def test_an_engine_that_finds_itself_wrong_ends_the_machine(make_machine: MakeMachine) -> None:
+    def guest(cpu: int) -> Guest:
+        yield Fail("rax is 6, should be 7", DIVERGED)
+
+    with make_machine(guest) as machine:
+        ended = machine.wait(SOON)
+    assert ended == MachineExit(ExitReason.DIVERGED, "vCPU 0: rax is 6, should be 7")
 
 
 def test_an_engine_that_raises_ends_the_machine(make_machine: MakeMachine) -> None:

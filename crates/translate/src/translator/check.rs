@@ -21,6 +21,8 @@ mod facts;
 mod locate;
 mod report;
 mod stretch;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use std::sync::Arc;

@@ -30,6 +30,13 @@ impl Turn {
         Taken(self)
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> u64 {
+        let numbers = self.lock();
+        (numbers.next - numbers.now).saturating_sub(1)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Numbers> {
         self.numbers.lock().unwrap_or_else(|e| e.into_inner())
     }
