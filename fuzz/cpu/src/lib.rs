@@ -16,6 +16,7 @@ mod guest;
 pub mod host;
 pub mod interpreter;
 pub mod layout;
+mod mappings;
 pub mod mirror;
 pub mod operands;
 pub mod plan;

@@ -14,6 +14,7 @@ use crate::arena::{Arena, MakeSubject};
 use crate::compare::{Parts, differing, sets_misaligned_mode};
 use crate::contest::{Contest, Verdict};
 use crate::flags::ARITHMETIC;
+use crate::mappings::only_the_host_has;
 use crate::plan::OUTSIDE;
 use crate::report::differences;
 use crate::state::{Case, End, Mode, Outcome};
@@ -189,7 +190,7 @@ impl Ring {
         parts.add(Parts::MEMORY, !same_memory);
         let mut round = Round::Agreed(host.end.vector());
         if !parts.is_empty() {
-            round = match self.rule(block, case, &host) {
+            round = match self.rule(block, case, &host, &subject) {
                 Ruling::Leave(reason) => Round::Left(reason),
                 Ruling::Compare(undefined) => {
                     let mut parts = compare(block, case, &host, &subject, undefined, exact);
@@ -212,13 +213,24 @@ impl Ring {
         round
     }
 
-    fn rule(&mut self, block: &Block, case: &Case, host: &Outcome) -> Ruling {
+    fn rule(&mut self, block: &Block, case: &Case, host: &Outcome, subject: &Outcome) -> Ruling {
+        const PAGE_FAULT: u8 = 14;
         const DEBUG: u8 = 1;
         if host.end.vector() == Some(DEBUG) {
             return Ruling::Leave("single-steps, which is no business of a block's");
         }
         if sets_misaligned_mode(host, case) {
             return Ruling::Leave("sets a bit of MXCSR that only AMD's processors have");
+        }
+        if let End::Exception {
+            vector: PAGE_FAULT,
+            address,
+            ..
+        } = subject.end
+        {
+            if subject.end != host.end && only_the_host_has(address) {
+                return Ruling::Leave("reaches memory that only the host process has");
+            }
         }
         let faulted = host.end != End::Completed;
         self.referee
