@@ -8,6 +8,7 @@
 #define TIMER 0x51
 #define TURNS 60
 
+// The vector of the timer's interrupt if it comes while the loop still has turns to go.
 static u64 interrupted(u64 code)
 {
     apic_write(APIC_TIMER_DIVIDE, 0xb);
@@ -16,13 +17,12 @@ static u64 interrupted(u64 code)
     struct frame f = kernel(code);
     f.rcx = LONG_WAIT;
     run(&f);
-    u64 vector = f.vector;
-    if (vector == V_END) {
+    if (f.vector == V_END) {
         apic_write(APIC_TIMER_INITIAL, 0);
         wait_vector(SHORT_WAIT);
     }
     apic_eoi();
-    return vector;
+    return f.rcx ? f.vector : V_END;
 }
 
 static void loops(void)
