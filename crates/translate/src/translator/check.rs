@@ -6,7 +6,7 @@
 //! interpreter rehearses the stretch, instruction by instruction, and everything it did is taken
 //! back; then the translated code runs for good, and both ends are compared.
 //!
-//! * [`stretch`]: rehearsing, running and comparing one stretch;
+//! * [`stretch`]: running and comparing one stretch; [`rehearse`]: what it is compared with;
 //! * [`facts`]: what has to be known about an instruction for that;
 //! * [`doubt`]: flags that translated code let go, and who reads them after all;
 //! * [`locate`]: the first instruction that differs; [`report`]: how it is told;
@@ -19,6 +19,7 @@
 mod doubt;
 mod facts;
 mod locate;
+mod rehearse;
 mod report;
 mod stretch;
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! of a flag that was needed, unless the flag is one that no processor has to give.
 
 use super::facts::Fact;
-use super::stretch::Rehearsed;
+use super::rehearse::Rehearsed;
 use crate::cpu::{CodeMode, Cpu, flags};
 
 /// What is in doubt now.

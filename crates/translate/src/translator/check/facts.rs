@@ -81,7 +81,7 @@ pub(super) fn excuse(ins: &Instruction) -> Option<&'static str> {
         Mnemonic::Shld | Mnemonic::Shrd if ins.op1_register().size() == 2 => {
             Some("a double shift of 16 bits by more than the width gives anything")
         }
-        Mnemonic::Bsf | Mnemonic::Bsr => {
+        Mnemonic::Bsf | Mnemonic::Bsr if ins.op0_register().size() < 8 => {
             Some("the upper half of the destination, if no bit is set, is up to the processor")
         }
         _ => None,

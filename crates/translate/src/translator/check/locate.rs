@@ -2,7 +2,8 @@
 
 use super::doubt::{needed_by, undefined_behind};
 use super::facts::excuse;
-use super::stretch::{Rehearsed, State, Stretch};
+use super::rehearse::Rehearsed;
+use super::stretch::{State, Stretch};
 use crate::cpu::Cpu;
 use crate::cpu::exception::StopReason;
 use crate::cpu::registers::RIP;
