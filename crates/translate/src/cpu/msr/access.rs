@@ -128,6 +128,8 @@ impl Cpu {
     fn set_tsc_adjust(&mut self, adjust: u64) {
         self.msrs.tsc_adjust = adjust;
         self.board.irqchip.set_tsc_offset(self.index, adjust);
+        // A TSC deadline moves with it, perhaps to before now.
+        self.budget = -1;
         self.publish_system_time();
     }
 
