@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use iced_x86::Code;
 
 use crate::arena::MakeSubject;
-use crate::compare::Parts;
 use crate::generate::EPOCH;
+use crate::parts::Parts;
 use crate::plan::Plan;
 use crate::shared::{Example, Shared};
 

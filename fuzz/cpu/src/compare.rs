@@ -3,6 +3,7 @@
 use iced_x86::{Code, Instruction, MemorySize, Mnemonic, Register, UsedMemory};
 
 use crate::layout::{USER_CS_32, data_offset};
+use crate::parts::Parts;
 use crate::state::{Case, End, MXCSR, Outcome, X87_REGISTERS, XMM_REGISTERS};
 
 /// RF: tells a fault's handler to resume; no ring-3 instruction can read it.
@@ -12,53 +13,6 @@ const FAULT_PRESENT: u32 = 1;
 const FAULT_WRITE: u32 = 1 << 1;
 /// Linux's TASK_SIZE_MAX: the last user page belongs to the kernel already.
 const KERNEL_HALF: u64 = (1 << 47) - 4096;
-
-/// The parts of an outcome, as bits: a difference is named by the parts that differ.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Parts(pub u8);
-
-impl Parts {
-    /// How the case ended.
-    pub const END: Self = Self(1);
-    /// General registers.
-    pub const GENERAL: Self = Self(2);
-    /// RIP.
-    pub const RIP: Self = Self(4);
-    /// RFLAGS.
-    pub const FLAGS: Self = Self(8);
-    /// Selectors and bases.
-    pub const SEGMENTS: Self = Self(16);
-    /// x87 and MMX, MXCSR.
-    pub const X87: Self = Self(32);
-    /// XMM and YMM.
-    pub const VECTOR: Self = Self(64);
-    /// The data window.
-    pub const MEMORY: Self = Self(128);
-
-    /// Adds `part` when `differs`.
-    pub fn add(&mut self, part: Self, differs: bool) {
-        if differs {
-            self.0 |= part.0;
-        }
-    }
-
-    /// Whether there is no difference.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The parts' names.
-    pub fn names(self) -> String {
-        const NAMES: [&str; 8] = [
-            "end", "gpr", "rip", "flags", "segments", "x87", "vector", "memory",
-        ];
-        let present = NAMES
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| self.0 & 1 << bit != 0);
-        present.map(|(_, name)| *name).collect::<Vec<_>>().join("+")
-    }
-}
 
 /// Compares ends and registers; memory is the caller's. `instruction` is the one that ended the case,
 /// `unpromised` are the flags that no manual promises at the end.

@@ -4,7 +4,7 @@ use std::io;
 
 use iced_x86::Code;
 
-use crate::compare::Parts;
+use crate::parts::Parts;
 
 /// What came of a case number.
 #[derive(Debug)]

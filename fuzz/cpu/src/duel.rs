@@ -3,10 +3,11 @@
 use std::io;
 
 use crate::arena::{Arena, MakeSubject};
-use crate::compare::{Parts, differing, unpromised};
+use crate::compare::{differing, unpromised};
 use crate::contest::{Contest, Verdict};
 use crate::flags::undefined;
 use crate::generate::{Generated, Generator};
+use crate::parts::Parts;
 use crate::report;
 use crate::rules::Treatment;
 use crate::state::{Case, End, Mode, Outcome};

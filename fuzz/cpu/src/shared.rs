@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use iced_x86::Code;
 
-use crate::compare::Parts;
 use crate::contest::Verdict;
+use crate::parts::Parts;
 
 const CODES: usize = 5248;
 const EXAMPLES_LEN: usize = 4 << 20;

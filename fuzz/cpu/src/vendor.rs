@@ -12,9 +12,8 @@ use crate::operands::base_in;
 use crate::rules::{Treatment, prefixes};
 use crate::state::{Case, MXCSR, Mode, X87_REGISTERS, XMM_REGISTERS};
 
-/// Why the case is not compared, if it is not. The CPU models are Intel's and the host may be
-/// AMD's: where the manuals differ, or leave it to the implementation, nobody is wrong. `accesses` are
-/// the case's memory accesses with their linear addresses.
+/// Why the case is not compared, if it is not. The CPU models are Intel's and the host may be AMD's:
+/// where the manuals differ, or say nothing, nobody is wrong. `accesses` have linear addresses.
 pub fn vendor_difference(
     instruction: &Instruction,
     case: &Case,
