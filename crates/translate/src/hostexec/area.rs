@@ -9,7 +9,7 @@ pub(super) const FCW: usize = 0;
 /// Offset of FSW in the image.
 pub(super) const FSW: usize = 2;
 /// Error summary and busy in FSW: both say that an unmasked exception is pending.
-pub(super) const ERROR_SUMMARY: u16 = 0x8080;
+pub(crate) const ERROR_SUMMARY: u16 = 0x8080;
 /// Offset of the abridged tag byte: bit `i` is set when physical register `i` holds a value.
 pub(super) const FTW: usize = 4;
 /// Offset of the last x87 opcode.
@@ -148,6 +148,11 @@ impl XsaveArea {
     pub fn set_ymm(&mut self, index: usize, value: [u8; 32]) {
         self.bytes[XMM + 16 * index..][..16].copy_from_slice(&value[..16]);
         self.bytes[YMM_HIGH + 16 * index..][..16].copy_from_slice(&value[16..]);
+    }
+
+    /// ST(`index`) (0–7), 10 bytes little-endian.
+    pub fn st(&self, index: usize) -> [u8; 10] {
+        self.get(ST + 16 * index)
     }
 
     /// MMX register `index` (0–7): the low 64 bits of physical x87 register `index`.

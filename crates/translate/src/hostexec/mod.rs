@@ -26,6 +26,7 @@ use iced_x86::{Instruction, InstructionInfoFactory};
 
 mod area;
 mod code_buffer;
+mod host_x87;
 mod isa;
 mod mxcsr;
 mod op;
@@ -34,10 +35,12 @@ mod rewrite;
 mod special;
 mod thunk;
 
-pub use area::{GUEST_MXCSR_MASK, XsaveArea};
 pub(crate) use area::{
-    MXCSR as MXCSR_OFFSET, XMM as VECTOR_LOW_OFFSET, YMM_HIGH as VECTOR_HIGH_OFFSET,
+    ERROR_SUMMARY as X87_ERROR_SUMMARY, MXCSR as MXCSR_OFFSET, XMM as VECTOR_LOW_OFFSET,
+    YMM_HIGH as VECTOR_HIGH_OFFSET,
 };
+pub use area::{GUEST_MXCSR_MASK, XsaveArea};
+pub(crate) use host_x87::host_keeps_x87;
 pub use isa::{Feature, FeatureSet, HostKind, Isa, host_features, required_isa};
 pub use op::{HostFrame, HostOp, Outcome};
 pub(crate) use operand::required_alignment;

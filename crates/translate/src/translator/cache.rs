@@ -54,6 +54,8 @@ pub(super) struct Site {
     pub(super) hint: i32,
     pub(super) store: bool,
     pub(super) rest: Rest,
+    /// Its block uses the host's x87 registers.
+    pub(super) x87: bool,
     /// Number of the decoded instruction in its block, if it is there to be interpreted.
     pub(super) op: Option<u16>,
 }
@@ -330,6 +332,7 @@ impl CodeCache {
 
     fn place(&self, key: Key, source: &Source, product: Product, start: u32, view: u32) -> Block {
         let at = |target: Target| self.asm.place(start, target);
+        let x87 = source.uses_x87();
         Block {
             key,
             ranges: source.ranges.clone(),
@@ -351,6 +354,7 @@ impl CodeCache {
                     hint: site.hint,
                     store: site.store,
                     rest: site.rest,
+                    x87,
                     op: site.interprets.then_some(u16::MAX),
                 })
                 .collect(),

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use wardian_engine::contract::VmExit;
 
 use super::fast::tlb_slot;
+use super::mode::Mode;
 use super::runtime::LEAVE;
 use crate::cpu::Cpu;
 use crate::hostexec::XsaveArea;
@@ -73,8 +74,8 @@ pub(super) struct Check {
     reached: usize,
     /// The site at which translated code left, if it left for the interpreter.
     site: Option<u64>,
-    /// The stretch's mode translates vector instructions.
-    vectors: bool,
+    /// The stretch's mode.
+    mode: Option<Mode>,
     facts: Facts,
     doubt: Doubt,
     counts: Counts,
@@ -91,7 +92,7 @@ impl Check {
             path: Vec::new(),
             reached: 0,
             site: None,
-            vectors: false,
+            mode: None,
             facts: Facts::default(),
             doubt: Doubt::default(),
             counts: Counts::default(),
@@ -199,9 +200,13 @@ impl Cpu {
     /// Runs stretches as long as translated code itself would go on, with the instructions between
     /// them that it hands to the interpreter.
     fn run_stretches(&mut self, mut host: u64) -> Option<VmExit> {
-        let mut reload = 0;
+        let (mut reload, mut x87_reload) = (0, false);
         loop {
-            let stretch = Stretch { host, reload };
+            let stretch = Stretch {
+                host,
+                reload,
+                x87_reload,
+            };
             if let Err(report) = self.check_stretch(&stretch) {
                 return Some(VmExit::Diverged(report));
             }
@@ -213,6 +218,7 @@ impl Cpu {
                 return Some(VmExit::Diverged(report));
             }
             host = self.interpret_site(id);
+            x87_reload = std::mem::take(&mut self.native.x87_reload);
             if host == LEAVE {
                 return self.translator().exit.take();
             }

@@ -2,6 +2,7 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
+use super::emit_x87;
 use crate::hostexec::{FeatureSet, HostKind, Special, required_isa};
 use crate::mmu::canonical;
 
@@ -20,6 +21,8 @@ pub(super) enum Class {
     Copy,
     /// As `Copy`, and it uses vector registers.
     Vector,
+    /// x87 or MMX.
+    X87,
     /// Nothing to do.
     Nop,
     Lea,
@@ -73,8 +76,13 @@ impl Class {
 const INTERPRET: Class = Class::Interpret { ends: false };
 
 /// Chooses for one instruction of 64-bit code, for a guest that has `features` and, if `vectors`,
-/// has its vector state set up so that nothing can trap.
-pub(super) fn classify(ins: &Instruction, features: &FeatureSet, vectors: bool) -> Class {
+/// has its vector state set up so that nothing can trap; the same for `x87`.
+pub(super) fn classify(
+    ins: &Instruction,
+    features: &FeatureSet,
+    vectors: bool,
+    x87: bool,
+) -> Class {
     use Mnemonic::*;
     if ins.op0_kind() == OpKind::NearBranch64 && !canonical(ins.near_branch_target()) {
         // The branch itself faults.
@@ -91,6 +99,11 @@ pub(super) fn classify(ins: &Instruction, features: &FeatureSet, vectors: bool) 
             // What cannot be repeated could not be checked.
             HostKind::Gpr if matches!(ins.mnemonic(), Rdrand | Rdseed) => INTERPRET,
             HostKind::Gpr => Class::Copy,
+            HostKind::X87 | HostKind::Mmx if x87 && Special::of(ins) == Special::None => {
+                emit_x87::class_of(ins.mnemonic(), isa.needs_osfxsr)
+            }
+            // From memory, some processors still enter MMX state.
+            HostKind::Sse if matches!(ins.mnemonic(), Cvtpi2ps | Cvtpi2pd) => INTERPRET,
             HostKind::Sse | HostKind::Avx if vectors && runs_as_itself(ins) => Class::Vector,
             _ => INTERPRET,
         };

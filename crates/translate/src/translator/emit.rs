@@ -13,7 +13,7 @@ use iced_x86::{Encoder, Instruction};
 
 use super::classify::Class;
 use super::hints::HintPool;
-use super::host::{Asm, Target, cc, reg};
+use super::host::{Asm, Mem, Target, cc, reg};
 use super::native::{self, TlbFields};
 use super::source::{Guest, Source};
 use super::stubs::Stubs;
@@ -152,6 +152,9 @@ impl<'a> Emitter<'a> {
         if source.instructions.iter().any(|g| g.class == Class::Vector) {
             self.vectors_loaded(source.live_in != 0);
         }
+        if source.uses_x87() {
+            self.x87_loaded(source.live_in != 0);
+        }
         let mut shadow = false;
         for guest in &source.instructions {
             self.instruction(guest);
@@ -196,12 +199,16 @@ impl<'a> Emitter<'a> {
     }
 
     fn vectors_loaded(&mut self, live: bool) {
-        let load = self.stubs.load_vectors;
+        self.loaded(native::vectors_away(), self.stubs.load_vectors, live);
+    }
+
+    /// Calls `load` if the byte `is_away` is set. `live`: flags matter.
+    pub(super) fn loaded(&mut self, is_away: Mem, load: u32, live: bool) {
         if live && self.in_eflags {
-            self.asm.load8(reg::RCX, native::vectors_away());
+            self.asm.load8(reg::RCX, is_away);
             self.asm.skip_if_rcx_zero(|asm| asm.call(load));
         } else {
-            self.asm.cmp8_zero(native::vectors_away());
+            self.asm.cmp8_zero(is_away);
             let away = self.asm.jcc_later(cc::NE);
             let back = self.asm.here();
             self.asm.set_cold(true);
@@ -218,6 +225,7 @@ impl<'a> Emitter<'a> {
         let done = match guest.class {
             Class::Nop => Ok(()),
             Class::Copy | Class::Vector => self.copy(guest),
+            Class::X87 => self.x87(guest),
             Class::Lea => self.lea(&guest.ins),
             Class::ShiftByCl => self.shift_by_cl(guest),
             Class::Multiply => self.multiply(guest),

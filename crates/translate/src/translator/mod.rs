@@ -23,6 +23,7 @@ mod emit_copy;
 mod emit_memory;
 mod emit_stack;
 mod emit_system;
+mod emit_x87;
 mod fast;
 mod heat;
 mod hints;
@@ -59,8 +60,8 @@ pub struct Translator {
     heat: Heat,
     stale: Arc<StaleCode>,
     timer: PreemptionTimer,
-    /// Whether the blocks in the branch tables run vector instructions by themselves.
-    vectors: bool,
+    /// What the blocks in the branch tables run by themselves; see [`mode`].
+    by_themselves: u8,
     /// What an instruction run from translated code needs of the machine.
     exit: Option<VmExit>,
     /// Times translated code was entered.
@@ -90,7 +91,7 @@ impl VcpuMemory {
             heat,
             stale,
             timer: PreemptionTimer::default(),
-            vectors: false,
+            by_themselves: 0,
             exit: None,
             entries: 0,
             interpreted: 0,

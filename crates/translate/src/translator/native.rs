@@ -23,6 +23,12 @@ pub struct Native {
     /// 0: they stay where they are on resumption; 1: they are loaded from `Cpu::vectors`; 2: from
     /// `spill`.
     pub(super) reload: u8,
+    /// 0: the guest's x87 registers are in the host's; 1: in `Cpu::vectors`.
+    pub(super) x87_away: u8,
+    /// They are loaded from there on resumption.
+    pub(super) x87_reload: bool,
+    /// The host's x87 control word while they are in the host's.
+    pub(super) host_fcw: u16,
     /// Saved across an instruction by translated code.
     pub(super) scratch: [u64; 3],
     /// What a stub was entered with in RCX, and what RCX is on resumption.
@@ -56,6 +62,9 @@ impl Default for Native {
             flags: 0,
             vectors_away: 1,
             reload: 0,
+            x87_away: 1,
+            x87_reload: false,
+            host_fcw: 0x37f,
             scratch: [0; 3],
             rcx: 0,
             rax: 0,
@@ -82,6 +91,8 @@ native_field! {
     flags: flags;
     vectors_away: vectors_away;
     reload: reload;
+    x87_away: x87_away;
+    host_fcw: host_fcw;
     rcx: rcx;
     rax: rax;
     id: id;

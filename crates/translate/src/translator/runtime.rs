@@ -186,6 +186,9 @@ impl Cpu {
     fn going_to(&mut self, host: u64) -> u64 {
         if host == LEAVE {
             self.settle_vectors();
+            self.settle_x87();
+        } else {
+            self.reload_x87();
         }
         host
     }
@@ -279,6 +282,7 @@ impl Cpu {
     pub(super) fn interpret_site(&mut self, id: u64) -> u64 {
         let site = self.cache().site(id);
         self.settle_vectors();
+        self.settle_x87();
         self.take_flags();
         self.regs[RIP] = site.rip;
         if self.stretch_ends_at(id) {
@@ -303,6 +307,7 @@ impl Cpu {
             && self.signal.pending() == 0
             && self.translation_mode() == mode;
         if undisturbed && site.after != 0 {
+            self.native.x87_reload = site.x87;
             self.give_flags();
             return self.cache().address(site.after);
         }
@@ -319,8 +324,8 @@ impl Cpu {
             return LEAVE;
         };
         let rip = self.regs[RIP];
-        if self.translator().vectors != mode.vectors() {
-            self.translator().vectors = mode.vectors();
+        if self.translator().by_themselves != mode.by_themselves() {
+            self.translator().by_themselves = mode.by_themselves();
             self.fast().clear_code();
         }
         let found = self.fast().branch(mode.table(), rip);
@@ -392,6 +397,7 @@ impl Cpu {
             options: lower::decoder_options(&host),
             features: &host,
             vectors: mode.vectors(),
+            x87: mode.x87(),
         };
         let source = source::read(&bytes, rip, limit, &how)?;
         let gpa = page | rip & 0xfff;
@@ -449,7 +455,8 @@ impl Cpu {
         self.resume(host);
     }
 
-    /// The same, with the vector registers loaded if `Native::reload` says so.
+    /// The same, with the vector registers loaded if `Native::reload` says so, and those of x87 if
+    /// `Native::x87_reload` does.
     pub(super) fn resume(&mut self, host: u64) {
         if let Err(error) = self.arm_timer() {
             let why = format!("the host has no timer for a vCPU: {error}");
@@ -460,6 +467,7 @@ impl Cpu {
         self.native.attention = self.polled_word();
         let enter = self.cache().address(self.cache().stubs.enter);
         self.translator().entries += 1;
+        self.reload_x87();
         // SAFETY: the code cache holds the stub at this address, and `host` came from it; translated
         // code touches this vCPU, its tables and guest RAM only.
         unsafe {

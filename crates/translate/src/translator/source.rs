@@ -45,6 +45,7 @@ pub(super) struct Decoding<'a> {
     pub(super) options: u32,
     pub(super) features: &'a FeatureSet,
     pub(super) vectors: bool,
+    pub(super) x87: bool,
 }
 
 impl Decoding<'_> {
@@ -75,7 +76,7 @@ impl Decoding<'_> {
         } else {
             ins
         };
-        Some((ins, classify(&ins, self.features, self.vectors)))
+        Some((ins, classify(&ins, self.features, self.vectors, self.x87)))
     }
 }
 
@@ -122,6 +123,11 @@ pub(super) fn read(bytes: &[u8], rip: u64, limit: usize, how: &Decoding) -> Opti
 }
 
 impl Source {
+    /// Some instruction uses the host's x87 registers.
+    pub(super) fn uses_x87(&self) -> bool {
+        self.instructions.iter().any(|g| g.class == Class::X87)
+    }
+
     /// The guest address behind the last instruction.
     pub(super) fn end(&self) -> u64 {
         self.instructions

@@ -41,6 +41,8 @@ pub(super) struct Stubs {
     pub(super) miss: u32,
     /// Loads the vector registers; called, keeps everything but RAX and RCX.
     pub(super) load_vectors: u32,
+    /// Loads the x87 registers; called, keeps everything but RAX and RCX, flags included.
+    pub(super) load_x87: u32,
 }
 
 /// The dispatcher's side of a stub: vCPU, RCX and number in; host address or 0 out.
@@ -56,6 +58,9 @@ pub(super) fn assemble(asm: &mut Asm, base: u32) -> Stubs {
     // The call pushed 8 bytes.
     load_vectors(asm, 8, avx);
     asm.bytes(&[0xc3]);
+
+    stubs.load_x87 = at(asm);
+    load_x87(asm);
 
     // Below it goes on at `resume` with what is left to load.
     let from_spill = at(asm);
@@ -313,6 +318,23 @@ fn load_vectors(asm: &mut Asm, pushed: i32, avx: bool) {
         Mem::at(reg::RCX, MXCSR_OFFSET as i32),
     ); // ldmxcsr
     asm.store8_imm(behind(native::vectors_away()), 0);
+}
+
+/// See [`Stubs::load_x87`].
+fn load_x87(asm: &mut Asm) {
+    asm.bytes(&[0x52]); // push rdx
+    // Return address and RDX.
+    let behind = |mem: Mem| Mem {
+        disp: mem.disp + 16,
+        ..mem
+    };
+    asm.load(reg::RCX, behind(native::vectors()));
+    asm.rm(false, &[0xd9], 7, behind(native::host_fcw())); // fnstcw
+    asm.constant(reg::RAX, 1);
+    asm.constant(reg::RDX, 0);
+    asm.rm(true, &[0x0f, 0xae], 5, Mem::at(reg::RCX, 0)); // xrstor64
+    asm.store8_imm(behind(native::x87_away()), 0);
+    asm.bytes(&[0x5a, 0xc3]); // pop rdx; ret
 }
 
 /// Saves the registers in the spill area, or loads them from it.

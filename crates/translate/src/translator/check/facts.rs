@@ -3,6 +3,7 @@
 use iced_x86::{Instruction, Mnemonic, OpKind, RflagsBits};
 
 use super::super::classify::{Class, FlagUse};
+use super::super::mode::Mode;
 use super::super::source::Decoding;
 use crate::cpu::Cpu;
 use crate::cpu::flags;
@@ -29,6 +30,7 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Fact {
     pub(super) kind: Kind,
+    /// It uses vector or x87 registers.
     pub(super) vector: bool,
     /// Flags it needs.
     pub(super) reads: u16,
@@ -50,7 +52,7 @@ impl Fact {
         };
         Self {
             kind,
-            vector: class == Class::Vector,
+            vector: matches!(class, Class::Vector | Class::X87),
             reads: to_rflags(ins.rflags_read()),
             writes: to_rflags(ins.rflags_modified()),
             kills: to_rflags(FlagUse::of(ins, class).kills),
@@ -110,8 +112,8 @@ struct Known {
     bytes: u128,
     /// Ones where `bytes` has bytes of it; 0 if the slot is empty.
     mask: u128,
-    /// Vector instructions were translated when this was found out.
-    vectors: bool,
+    /// The mode when this was found out.
+    mode: Option<Mode>,
     fact: Fact,
 }
 
@@ -153,7 +155,7 @@ impl Cpu {
         let check = self.checks();
         let slot = (rip.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as usize % SLOTS;
         let known = &check.facts.slots[slot];
-        let same = known.rip == rip && known.mask != 0 && known.vectors == check.vectors;
+        let same = known.rip == rip && known.mask != 0 && known.mode == check.mode;
         if same && code & known.mask == known.bytes {
             return Some(known.fact);
         }
@@ -166,12 +168,12 @@ impl Cpu {
         let (ins, class) = self.decode_for_check(&bytes[..length], rip)?;
         let mask = (1 << (8 * ins.len())) - 1;
         let fact = Fact::of(&ins, class);
-        let vectors = self.checks().vectors;
+        let mode = self.checks().mode;
         self.checks().facts.slots[slot] = Known {
             rip,
             bytes: u128::from_le_bytes(bytes) & mask,
             mask,
-            vectors,
+            mode,
             fact,
         };
         Some(fact)
@@ -184,10 +186,12 @@ impl Cpu {
         rip: u64,
     ) -> Option<(Instruction, Class)> {
         let host = self.features.host;
+        let mode = self.checks().mode;
         let how = Decoding {
             options: decoder_options(&host),
             features: &host,
-            vectors: self.checks().vectors,
+            vectors: mode.is_some_and(Mode::vectors),
+            x87: mode.is_some_and(Mode::x87),
         };
         how.decode(bytes, rip, 0)
     }

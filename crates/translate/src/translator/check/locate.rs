@@ -73,7 +73,11 @@ impl Cpu {
         self.checks().counts.excused += 1;
         self.translate_block(usize::MAX);
         if let Some(host) = self.translated_entry() {
-            self.perform(&Stretch { host, reload: 0 });
+            self.perform(&Stretch {
+                host,
+                reload: 0,
+                x87_reload: false,
+            });
         }
         Ok(())
     }
@@ -98,7 +102,11 @@ impl Cpu {
             let Some(host) = translated else {
                 return;
             };
-            self.perform(&Stretch { host, reload: 0 });
+            self.perform(&Stretch {
+                host,
+                reload: 0,
+                x87_reload: false,
+            });
             if self.checks().site.is_some() && self.regs[RIP] == rip {
                 // Not an instruction that translated code runs by itself.
                 if self.execute_one() != StopReason::None {

@@ -9,6 +9,7 @@ use super::stretch::SYSTEM_NAMES;
 use crate::cpu::exception::{Exception, StopReason};
 use crate::cpu::registers::RIP;
 use crate::cpu::{Cpu, flags};
+use crate::hostexec::XsaveArea;
 
 const NAMES: [&str; 16] = [
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
@@ -127,8 +128,18 @@ fn states(text: &mut String, difference: &Difference) {
     if let (Some(found), Some(expected)) = (&found.vectors, &expected.vectors) {
         let mxcsr = (u64::from(found.mxcsr()), u64::from(expected.mxcsr()));
         row("mxcsr", mxcsr.0, mxcsr.1);
+        row("fcw", found.fcw().into(), expected.fcw().into());
+        row("fsw", found.fsw().into(), expected.fsw().into());
+        row("ftw", found.ftw().into(), expected.ftw().into());
+        for n in 0..8 {
+            let value = |area: &XsaveArea| hex(&area.st(n));
+            let (found, expected) = (value(found), value(expected));
+            if found != expected {
+                let _ = writeln!(text, "  st{n:<6}{found}\n  {:<8}{expected}  <", "");
+            }
+        }
         for n in 0..16 {
-            let value = |area: &crate::hostexec::XsaveArea| area.ymm(n);
+            let value = |area: &XsaveArea| area.ymm(n);
             let (found, expected) = (value(found), value(expected));
             if found != expected {
                 let _ = writeln!(text, "  ymm{n:<5}{}", hex(&found));

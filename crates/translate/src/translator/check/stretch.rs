@@ -21,6 +21,8 @@ pub(super) struct Stretch {
     pub(super) host: u64,
     /// The vector registers have to be loaded for it.
     pub(super) reload: u8,
+    /// The x87 registers have to be.
+    pub(super) x87_reload: bool,
 }
 
 /// Names of what [`Cpu::system_state`] gives.
@@ -34,14 +36,14 @@ pub(super) struct State {
     pub(super) flags: Flags,
     /// See [`Cpu::system_state`].
     pub(super) system: [u64; SYSTEM],
-    /// Only where vector instructions ran.
+    /// Only where vector or x87 instructions ran.
     pub(super) vectors: Option<Box<XsaveArea>>,
 }
 
 impl Cpu {
     /// Checks a stretch from the present state. Then the translated code has run.
     pub(super) fn check_stretch(&mut self, stretch: &Stretch) -> Result<(), String> {
-        self.checks().vectors = self.translation_mode().is_some_and(|mode| mode.vectors());
+        self.checks().mode = self.translation_mode();
         let start = self.state(false);
         let mut limit = LONGEST;
         let mut tries = 0;
@@ -141,6 +143,7 @@ impl Cpu {
         self.give_flags();
         self.native.rcx = self.regs[RIP];
         self.native.reload = stretch.reload;
+        self.native.x87_reload = stretch.x87_reload;
         let check = self.checks();
         check.site = None;
         check.reached = 0;

@@ -70,7 +70,12 @@ fn a_right_stretch_has_run_once_and_is_counted() {
         .write(STACK, &0x5000u64.to_le_bytes())
         .unwrap();
     let host = cpu.hot_code();
-    cpu.check_stretch(&Stretch { host, reload: 0 }).unwrap();
+    cpu.check_stretch(&Stretch {
+        host,
+        reload: 0,
+        x87_reload: false,
+    })
+    .unwrap();
     assert_eq!(cpu.regs[RIP], 0x5000);
     assert_eq!((cpu.regs[RAX], cpu.regs[1]), (7, 0x1234));
     assert_eq!(byte(&cpu, STACK - 8), 0x34);
