@@ -46,6 +46,24 @@ static void rights(void)
     check("read-only again", often(both, PAGE, TRAP(V_PF, 3)), TRAP(V_PF, 3));
 }
 
+// One load and one store at an address that is another page each time.
+static void remapped(void)
+{
+    u64 load = K("mov rax, [rdi]"), store = K("mov [rdi+8], rax"), right = 0;
+    for (unsigned i = 0; i < TURNS; i++) {
+        u64 frame = frames[i & 2];
+        *(volatile u64 *)frame = 100 + i;
+        map(PAGE, frame, P_P | P_W);
+        struct frame f = at(load, PAGE);
+        right += f.rax == 100 + i;
+        f = kernel(store);
+        f.rdi = PAGE, f.rax = i;
+        run(&f);
+        right += *(volatile u64 *)(frame + 8) == i;
+    }
+    check("a page that is another one each time", right, 2 * TURNS);
+}
+
 // Code that ring 0 and ring 3 both run on pages of ring 0, with what ring 0 left behind.
 static void rings(void)
 {
@@ -152,6 +170,7 @@ void main(void)
     for (unsigned i = 0; i < ARRAY_LENGTH(frames); i++) {
         frames[i] = new_page();
     }
+    remapped();
     rights();
     rings();
     smap();
