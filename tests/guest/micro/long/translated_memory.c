@@ -31,6 +31,7 @@ static u64 often(u64 code, u64 address, u64 want)
 
 static void rights(void)
 {
+    *(volatile u64 *)frames[0] = 0;
     map(PAGE, frames[0], P_P);
     u64 both = K("mov rax, [rdi]; mov [rdi], rax");
     check("a load, then a store to a read-only page", often(both, PAGE, TRAP(V_PF, 3)),
