@@ -7,10 +7,20 @@ import signal
 import subprocess
 import termios
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from tests.unit.cli.terminal import LIMIT_S, Terminal, open_terminal
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_arrive() -> Iterator[None]:
+    """Shells start background jobs with SIGINT ignored, and what is started from those inherits it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 ESC = b"\x1d"
 
