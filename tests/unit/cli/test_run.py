@@ -16,7 +16,7 @@ from tests.unit.cli.terminal import LIMIT_S, Terminal, open_terminal
 
 @pytest.fixture(autouse=True)
 def _interrupts_arrive() -> Iterator[None]:
-    """Shells start background jobs with SIGINT ignored, and what is started from those inherits it."""
+    """Shells start background jobs with SIGINT ignored, and their children inherit it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
