@@ -219,7 +219,6 @@ impl Cpu {
             self.signal.take(VcpuSignal::IRQ | VcpuSignal::TIMER);
         }
         if self.signal.pending() & VcpuSignal::CODE != 0 {
-            self.signal.take(VcpuSignal::CODE);
             self.drop_stale_code();
         }
         self.drop_code_if_full();
